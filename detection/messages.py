@@ -1,0 +1,141 @@
+"""What travels between the gateway, the web side and the workers: names, keys and message shapes.
+
+Messages carry ids and Redis keys, never pixels or samples. Times are Unix seconds (UTC, float). A session is named by
+the UUID of its row (``ExamSession.id``), not by the name a platform gave it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+# Celery queues and task names. The gateway sends by name: it cannot import the tasks.
+QUEUE_VISION = "vision"
+QUEUE_AUDIO = "audio"
+QUEUE_ALERTS = "alerts"
+QUEUE_ENROLLMENT = "enrollment"
+
+TASK_ANALYSE_FRAMES = "detection.analyse_frames"
+TASK_ANALYSE_AUDIO = "detection.analyse_audio"
+TASK_NOTE_TECHNICAL = "detection.note_technical"
+TASK_CLOSE_SESSION = "detection.close_session"
+
+# The narrow way back: the web side tells the gateways to let go of a session's peer.
+CONTROL_CHANNEL = "gateway:control"
+CONTROL_END = "end"
+
+FRAME_TTL_S = 60
+"""How long a sampled frame or audio window stays in Redis: long enough to become evidence after a rule's hold time."""
+
+SAMPLE_DEADLINE_S = 10.0
+"""A sample not analysed this long after its capture is stale: nobody would act on it in time."""
+
+
+def frame_key(session_id: str, frame_id: str) -> str:
+    """Name the Redis key of one sampled JPEG."""
+    return f"frame:{session_id}:{frame_id}"
+
+
+def audio_key(session_id: str, window_id: str) -> str:
+    """Name the Redis key of one audio window: 16-bit little-endian mono PCM at 16 kHz."""
+    return f"audio:{session_id}:{window_id}"
+
+
+def revoked_key(session_id: str) -> str:
+    """Name the Redis key whose existence tells a gateway that the session has ended and its join token is void."""
+    return f"revoked:{session_id}"
+
+
+def gateway_heartbeat_key(gateway_id: str) -> str:
+    """Name the Redis key a living gateway refreshes (JSON, TTL ``HEARTBEAT_TTL_S``)."""
+    return f"heartbeat:gateway:{gateway_id}"
+
+
+def worker_heartbeat_key(worker_id: str) -> str:
+    """Name the Redis key a living worker process refreshes (JSON, TTL ``HEARTBEAT_TTL_S``)."""
+    return f"heartbeat:worker:{worker_id}"
+
+
+HEARTBEAT_INTERVAL_S = 5.0
+HEARTBEAT_TTL_S = 20
+
+
+class Technical(enum.StrEnum):
+    """What the gateway reports about a peer besides its media."""
+
+    PEER_CONNECTED = "peer_connected"
+    PEER_LOST = "peer_lost"
+    """The peer vanished or hung up; within the grace time it may come back."""
+    VIDEO_STARTED = "video_started"
+    VIDEO_STOPPED = "video_stopped"
+    AUDIO_STARTED = "audio_started"
+    AUDIO_STOPPED = "audio_stopped"
+    GAP = "gap"
+    """Media not passed on between ``at`` and ``until``: ``skipped`` samples of ``stream``, for ``reason``."""
+
+
+class Stream(enum.StrEnum):
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    def to_dict(self) -> dict[str, Any]:
+        """Turn into a JSON-able dictionary, the task's keyword arguments."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Build from ``to_dict``'s result; an unknown or missing field raises ``TypeError``."""
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMessage(_Message):
+    """One sampled frame, a JPEG at ``key``."""
+
+    session_id: str
+    frame_id: str
+    key: str
+    captured_at: float
+    previous_captured_at: float | None
+    """Capture time of the sampled frame before; what runs each ``n`` seconds is due when a multiple lies between."""
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class AudioMessage(_Message):
+    """One window of sound at ``key``. The first ``lead_in_samples`` repeat the end of the window before, as context."""
+
+    session_id: str
+    window_id: str
+    key: str
+    started_at: float
+    """Capture time of the first sample after the lead-in."""
+    ended_at: float
+    lead_in_samples: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class TechnicalMessage(_Message):
+    """A change of the peer or its media, or media that was skipped."""
+
+    session_id: str
+    kind: str
+    at: float
+    peer_id: str = ""
+    until: float | None = None
+    stream: str = ""
+    skipped: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseMessage(_Message):
+    """The session is over: close what is open."""
+
+    session_id: str
+    ended_at: float

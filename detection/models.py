@@ -1,0 +1,52 @@
+"""What was measured, and where each session's rules stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from accounts.models import Organisation
+from detection.messages import Stream
+from sessions.models import ExamSession
+
+
+class Detection(models.Model):
+    """Everything measured on one frame or audio window.
+
+    The table is partitioned by month of ``captured_at`` (see the first migration), so expired months are dropped whole.
+    Nothing points here. The key is natural: the same sample measured twice is one row.
+    """
+
+    pk = models.CompositePrimaryKey("session_id", "captured_at", "sample_id")
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="+", db_index=False)
+    session = models.ForeignKey(ExamSession, on_delete=models.CASCADE, related_name="detections", db_index=False)
+    captured_at = models.DateTimeField()
+    sample_id = models.CharField(max_length=32)
+    stream = models.CharField(max_length=8, choices=[(s.value, s.value) for s in Stream])
+    measures = models.JSONField(
+        help_text="Per detector what it measured; a detector that failed says so under 'errors'."
+    )
+    recorded_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.stream} {self.captured_at:%H:%M:%S.%f}"
+
+
+def _empty_state() -> dict[str, Any]:
+    return {}
+
+
+class RuleState(models.Model):
+    """A session's rules between two batches. Its row lock puts everything that happens to a session in one order."""
+
+    session = models.OneToOneField(ExamSession, on_delete=models.CASCADE, primary_key=True, related_name="rule_state")
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="+")
+    state = models.JSONField(default=_empty_state, help_text="detection.engine.rules.RulesState")
+    last_sample_at = models.DateTimeField(null=True, help_text="Arrival of the last sample, for the sweep.")
+    alert_sequence = models.PositiveBigIntegerField(default=0, help_text="Number of the session's last alert.")
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return str(self.session_id)

@@ -1,0 +1,74 @@
+"""Who is examined, what they consented to, and what their face looks like to a model."""
+
+from __future__ import annotations
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+
+from accounts.models import DataKey, Organisation
+
+EXTERNAL_ID = RegexValidator(
+    r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$",
+    "1 to 128 characters: letters, digits and . _ : @ -, starting with a letter or digit.",
+)
+"""Ids that a platform chooses travel in paths and subprotocols: no slashes, spaces or control characters."""
+
+
+class Candidate(models.Model):
+    """A person who sits exams, under the platform's own id."""
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="candidates")
+    candidate_id = models.CharField(max_length=128, validators=[EXTERNAL_ID])
+    data_key = models.OneToOneField(DataKey, on_delete=models.SET_NULL, null=True, blank=True, related_name="candidate")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organisation", "candidate_id"], name="candidate_id_once")]
+
+    def __str__(self) -> str:
+        return self.candidate_id
+
+
+class Consent(models.Model):
+    """What a candidate agreed to, and when; checked before any biometric is processed."""
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="consents")
+    candidate = models.ForeignKey(Candidate, on_delete=models.CASCADE, related_name="consents")
+    version = models.CharField(max_length=64)
+    locale = models.CharField(max_length=35)
+    given_at = models.DateTimeField()
+    recorded_at = models.DateTimeField(default=timezone.now)
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.candidate} {self.version}"
+
+
+class Enrollment(models.Model):
+    """One act of enrolling: the pictures' quality is kept, the pictures are not."""
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="enrollments")
+    candidate = models.ForeignKey(Candidate, on_delete=models.CASCADE, related_name="enrollments")
+    consent = models.ForeignKey(Consent, on_delete=models.PROTECT, related_name="enrollments")
+    images = models.JSONField(
+        help_text="Per picture: face size, sharpness, brightness and pose as the gate measured them."
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.candidate} {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class FaceTemplate(models.Model):
+    """The enrolled embedding as AES-256-GCM ciphertext under the candidate's data key. One per candidate."""
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="face_templates")
+    candidate = models.OneToOneField(Candidate, on_delete=models.CASCADE, related_name="face_template")
+    enrollment = models.ForeignKey(Enrollment, on_delete=models.CASCADE, related_name="face_templates")
+    model = models.CharField(max_length=64)
+    ciphertext = models.BinaryField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.candidate} ({self.model})"

@@ -1,0 +1,148 @@
+"""Exams, the policies they are watched under, and the sessions candidates sit."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from accounts.models import Organisation
+from detection.engine.policy import DEFAULT_POLICY
+from enrollment.models import EXTERNAL_ID, Candidate
+
+
+def default_policy_document() -> dict[str, Any]:
+    """Return the document a new policy starts from."""
+    return DEFAULT_POLICY.to_dict()
+
+
+class Policy(models.Model):
+    """Which detectors, thresholds and weights an exam uses. Its document is checked by ``detection.engine.policy``."""
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="policies")
+    name = models.CharField(max_length=100)
+    version = models.PositiveIntegerField(default=1, editable=False)
+    document = models.JSONField(default=default_policy_document)
+    is_default = models.BooleanField(default=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "policies"
+        constraints = [
+            models.UniqueConstraint(fields=["organisation", "name"], name="policy_name_once"),
+            models.UniqueConstraint(
+                fields=["organisation"], condition=models.Q(is_default=True), name="policy_one_default"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}"
+
+
+class Exam(models.Model):
+    """An examination under the platform's own id. Unknown exams are made when a session names them."""
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="exams")
+    exam_id = models.CharField(max_length=128, validators=[EXTERNAL_ID])
+    name = models.CharField(max_length=200, blank=True)
+    policy = models.ForeignKey(
+        Policy,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="exams",
+        help_text="Empty: the default policy.",
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organisation", "exam_id"], name="exam_id_once")]
+
+    def __str__(self) -> str:
+        return self.name or self.exam_id
+
+
+class ExamSessionQuerySet(models.QuerySet["ExamSession"]):
+    def of(self, organisation: Organisation) -> ExamSessionQuerySet:
+        return self.filter(organisation=organisation)
+
+    def running(self) -> ExamSessionQuerySet:
+        """Sessions that have not ended."""
+        return self.exclude(state=ExamSession.State.ENDED)
+
+    def overdue(self, *, grace: timedelta) -> ExamSessionQuerySet:
+        """Sessions that nobody ended although their planned end plus grace has passed."""
+        return self.running().filter(planned_end_at__lt=timezone.now() - grace)
+
+    def unclosed(self) -> ExamSessionQuerySet:
+        """Ended sessions whose incidents have not been closed yet: their end message has not been handled."""
+        return self.filter(state=ExamSession.State.ENDED, closed_at=None)
+
+
+class ExamSession(models.Model):
+    """One candidate sitting one exam. ``session_id`` is the platform's name for it; ``id`` is ours, used inside."""
+
+    class State(models.TextChoices):
+        CREATED = "created"
+        LIVE = "live"
+        INTERRUPTED = "interrupted"
+        ENDED = "ended"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="exam_sessions")
+    session_id = models.CharField(max_length=128, validators=[EXTERNAL_ID])
+    candidate = models.ForeignKey(Candidate, on_delete=models.CASCADE, related_name="exam_sessions")
+    exam = models.ForeignKey(Exam, on_delete=models.PROTECT, null=True, blank=True, related_name="exam_sessions")
+    policy_name = models.CharField(max_length=100)
+    policy_version = models.CharField(max_length=32, help_text="Version of the policy the snapshot was taken of.")
+    policy = models.JSONField(help_text="Snapshot of the policy with this session's overrides.")
+    state = models.CharField(max_length=16, choices=State.choices, default=State.CREATED)
+    created_at = models.DateTimeField(default=timezone.now)
+    planned_end_at = models.DateTimeField()
+    live_at = models.DateTimeField(null=True, blank=True, help_text="When media first arrived.")
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_reason = models.CharField(max_length=32, blank=True)
+    closed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the rules had closed what was open at the end."
+    )
+
+    objects = ExamSessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "session"
+        constraints = [models.UniqueConstraint(fields=["organisation", "session_id"], name="session_id_once")]
+        indexes = [
+            models.Index(fields=["organisation", "-created_at"], name="session_recent"),
+            models.Index(fields=["planned_end_at"], condition=~models.Q(state="ended"), name="session_running"),
+            models.Index(
+                fields=["ended_at"], condition=models.Q(state="ended", closed_at=None), name="session_unclosed"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.session_id
+
+    @property
+    def policy_document(self) -> dict[str, Any]:
+        return dict(self.policy)
+
+
+class MediaGap(models.Model):
+    """Media of a session that nobody looked at, and why. What was skipped is shown, never hidden."""
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="media_gaps")
+    session = models.ForeignKey(ExamSession, on_delete=models.CASCADE, related_name="media_gaps")
+    stream = models.CharField(max_length=8)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    skipped = models.PositiveIntegerField(help_text="Sampled frames or audio windows.")
+    reason = models.CharField(max_length=32)
+
+    class Meta:
+        indexes = [models.Index(fields=["session", "started_at"], name="gap_by_session")]
+
+    def __str__(self) -> str:
+        return f"{self.stream} {self.started_at:%H:%M:%S} {self.reason}"
