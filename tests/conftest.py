@@ -1,0 +1,66 @@
+"""Give every test session a PostgreSQL and a Valkey of its own, and Django its settings, before anything needs them.
+
+``DATABASE_URL`` and ``REDIS_URL`` in the environment win: then the tests run on those servers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+import redis
+
+from proctor_site.embedded import Services
+from proctor_site.embedded.run_directory import RunDirectory, sweep_temporary
+
+PREFIX = "sd-proctor-test-"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _start_services() -> tuple[Services, tempfile.TemporaryDirectory[str]]:
+    sweep_temporary(PREFIX)  # of sessions that were killed
+    directory = tempfile.TemporaryDirectory(prefix=PREFIX)
+    base = Path(directory.name)
+    base.chmod(0o711)  # as root, PostgreSQL runs as another account and must reach its data
+    run = RunDirectory(base)
+    if not run.acquire():
+        raise RuntimeError(f"{base} is new, yet locked")
+    services = Services(run, secrets_file=base / "secrets.env", given=os.environ, durable=False)
+    os.environ.update(services.start())
+    os.environ["EVIDENCE_DIR"] = str(base / "evidence")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "proctor_site.settings"
+    return services, directory
+
+
+def _stop_services() -> None:
+    _services.stop()
+    _directory.cleanup()
+
+
+# At import and not in a hook: conftest files and test modules below this one import models, which wants the settings.
+_services, _directory = _start_services()
+atexit.register(_stop_services)  # runs after Ctrl-C and after a failed collection too
+django.setup()
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """Return the directory of model weights; fail with the command that fills it when it is empty."""
+    directory = Path(os.environ.get("WEIGHTS_DIR") or ROOT / "var" / "weights")
+    if not directory.is_dir() or not any(directory.iterdir()):
+        pytest.fail(f"There are no weights in {directory}: run `make weights` first.")
+    return directory
+
+
+@pytest.fixture
+def redis_client() -> Iterator[redis.Redis]:
+    """Yield a client of an empty Redis, emptied again afterwards."""
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        client.flushdb()
+        yield client
+        client.flushdb()
