@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -10,6 +11,11 @@ from django.utils import timezone
 
 from accounts.models import Organisation
 from sessions.models import ExamSession
+
+
+class IncidentQuerySet(models.QuerySet["Incident"]):
+    def of(self, organisation: Organisation) -> IncidentQuerySet:
+        return self.filter(organisation=organisation)
 
 
 class Incident(models.Model):
@@ -28,13 +34,20 @@ class Incident(models.Model):
     started_at = models.DateTimeField(help_text="Capture time of the onset.")
     decided_at = models.DateTimeField(help_text="Capture time at which the hold time was fulfilled.")
     ended_at = models.DateTimeField(null=True, blank=True, help_text="Capture time of the end.")
-    severity = models.FloatField(help_text="0 to 1, from the policy.")
+    severity = models.FloatField(help_text="0 to 1, by the formula in docs/events.md.")
     peak_value = models.FloatField(help_text="The measure at its most extreme.")
+    peak_at = models.DateTimeField(null=True, blank=True, help_text="Capture time of the peak.")
+    raw_score = models.FloatField(null=True, blank=True, help_text="What the model itself gave at the decision.")
+    sample_ids = ArrayField(
+        models.CharField(max_length=32), default=list, help_text="The frames or audio windows behind the decision."
+    )
     rule = models.JSONField(help_text="The rule as the policy had it: measure, thresholds, hold and release times.")
     measures = models.JSONField(help_text="What was measured at the onset, at the decision and at the peak.")
     model = models.CharField(max_length=64, help_text="Which model measured it.")
     policy_version = models.CharField(max_length=32)
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = IncidentQuerySet.as_manager()
 
     class Meta:
         indexes = [
@@ -59,14 +72,27 @@ class Evidence(models.Model):
     sha256 = models.CharField(max_length=64, help_text="Of the picture before it was sealed.")
     storage_name = models.CharField(max_length=255)
     expires_at = models.DateTimeField()
+    removed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the picture was removed; the row stays as proof that there was one."
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         verbose_name_plural = "evidence"
         constraints = [models.UniqueConstraint(fields=["incident", "frame_id"], name="evidence_frame_once")]
+        indexes = [models.Index(fields=["expires_at"], condition=models.Q(removed_at=None), name="evidence_expiring")]
 
     def __str__(self) -> str:
         return f"{self.frame_id} {self.captured_at:%H:%M:%S}"
+
+
+class AlertQuerySet(models.QuerySet["Alert"]):
+    def of(self, organisation: Organisation) -> AlertQuerySet:
+        return self.filter(organisation=organisation)
+
+    def after(self, *, session_id: uuid.UUID, sequence: int) -> AlertQuerySet:
+        """Alerts of a session that came after the one numbered ``sequence``, oldest first."""
+        return self.filter(session_id=session_id, sequence__gt=sequence).order_by("sequence")
 
 
 class Alert(models.Model):
@@ -82,12 +108,24 @@ class Alert(models.Model):
     payload = models.JSONField()
     created_at = models.DateTimeField(default=timezone.now)
 
+    objects = AlertQuerySet.as_manager()
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["session", "sequence"], name="alert_sequence_once")]
+        indexes = [models.Index(fields=["organisation", "-created_at"], name="alert_recent")]
         ordering = ["session", "sequence"]
 
     def __str__(self) -> str:
         return f"{self.event_type} {self.phase}"
+
+
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def of(self, organisation: Organisation) -> SubscriptionQuerySet:
+        return self.filter(organisation=organisation)
+
+    def with_due(self, now: datetime) -> SubscriptionQuerySet:
+        """Enabled subscriptions that have a delivery to make now."""
+        return self.filter(models.Exists(Delivery.objects.due(now).filter(subscription=models.OuterRef("pk"))))
 
 
 class Subscription(models.Model):
@@ -104,14 +142,49 @@ class Subscription(models.Model):
     event_types = ArrayField(models.CharField(max_length=32), default=list, blank=True, help_text="Empty: all.")
     exam_ids = ArrayField(models.CharField(max_length=128), default=list, blank=True, help_text="Empty: all.")
     enabled = models.BooleanField(default=True)
+    disabled_reason = models.CharField(max_length=200, blank=True, help_text="Why it was switched off by the service.")
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = SubscriptionQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"{self.transport} {self.url}"
 
+    def wants(self, *, event_type: str, exam_id: str | None) -> bool:
+        """Tell whether the filters let an alert of this type and exam through; an empty filter lets all through."""
+        right_type = not self.event_types or event_type in self.event_types
+        return right_type and (not self.exam_ids or exam_id in self.exam_ids)
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def of(self, organisation: Organisation) -> DeliveryQuerySet:
+        return self.filter(organisation=organisation)
+
+    def pending(self) -> DeliveryQuerySet:
+        return self.filter(state=Delivery.State.PENDING)
+
+    def due(self, now: datetime) -> DeliveryQuerySet:
+        """Deliveries to make now: per subscription and session the one with the lowest sequence, if its time has come.
+
+        What a worker holds under a lease is not due: claiming moves ``next_attempt_at`` to the lease's end.
+        """
+        earlier = Delivery.objects.pending().filter(
+            subscription=models.OuterRef("subscription"),
+            session=models.OuterRef("session"),
+            sequence__lt=models.OuterRef("sequence"),
+        )
+        return self.pending().filter(~models.Exists(earlier), next_attempt_at__lte=now, subscription__enabled=True)
+
+    def leased(self, now: datetime) -> DeliveryQuerySet:
+        """Deliveries that a worker is making at this moment."""
+        return self.pending().filter(lease__isnull=False, next_attempt_at__gt=now)
+
 
 class Delivery(models.Model):
-    """One alert on its way to one subscription. Committed with the alert; Celery only wakes it."""
+    """One alert on its way to one subscription. Committed with the alert; Celery only wakes it.
+
+    ``session`` and ``sequence`` repeat the alert's, so that the order within a session is kept by one index.
+    """
 
     class State(models.TextChoices):
         PENDING = "pending"
@@ -121,17 +194,30 @@ class Delivery(models.Model):
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="deliveries")
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries")
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="deliveries")
+    session = models.ForeignKey(ExamSession, on_delete=models.CASCADE, related_name="deliveries")
+    sequence = models.PositiveBigIntegerField()
     state = models.CharField(max_length=16, choices=State.choices, default=State.PENDING)
     attempt_count = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(default=timezone.now)
+    lease = models.UUIDField(
+        null=True, blank=True, editable=False, help_text="The worker's claim, until next_attempt_at."
+    )
     delivered_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = DeliveryQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "deliveries"
         constraints = [models.UniqueConstraint(fields=["alert", "subscription"], name="delivery_once")]
         indexes = [
             models.Index(fields=["next_attempt_at"], condition=models.Q(state="pending"), name="delivery_due"),
+            models.Index(
+                fields=["subscription", "session", "sequence"],
+                condition=models.Q(state="pending"),
+                name="delivery_in_order",
+            ),
+            models.Index(fields=["organisation", "-created_at"], name="delivery_recent"),
         ]
 
     def __str__(self) -> str:

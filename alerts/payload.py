@@ -1,0 +1,185 @@
+"""The published alert: what a subscriber, a socket and the admin get to see of an incident, and its JSON Schema."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+
+from detection.engine.policy import EventType, RulePolicy
+
+SCHEMA_VERSION = "1.0"
+SCHEMA_PATH = Path(__file__).parent / "schemas" / f"alert-{SCHEMA_VERSION}.json"
+
+METRICS: Mapping[str, str] = {
+    EventType.NO_FACE: "face_count",
+    EventType.MULTIPLE_PERSONS: "face_count",
+    EventType.FACE_MISMATCH: "face_sim",
+    EventType.SPEECH_DETECTED: "speech_share",
+    EventType.MICROPHONE_SILENT: "rms_dbfs",
+}
+"""What the number that a rule looks at is called in ``confidence_metrics``. What is not listed has no such number."""
+
+
+class PayloadError(ValueError):
+    """An alert that does not follow the published schema: a fault in this program, never in what came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceLink:
+    """One stored picture behind the incident, as the alert names it."""
+
+    evidence_id: uuid.UUID
+    frame_id: str
+    captured_at: datetime
+    sha256: str
+    url: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the JSON-able form."""
+        return {
+            "evidence_id": str(self.evidence_id),
+            "frame_id": self.frame_id,
+            "captured_at": iso(self.captured_at),
+            "sha256": self.sha256,
+            "url": self.url,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFacts:
+    """Everything an alert tells. Times are aware datetimes; names are the platform's own."""
+
+    event_id: uuid.UUID
+    incident_id: uuid.UUID
+    session_id: str
+    candidate_id: str
+    exam_id: str | None
+    organisation: str
+    sequence: int
+    event_type: str
+    phase: str
+    technical: bool
+    severity: float
+    started_at: datetime
+    decided_at: datetime
+    ended_at: datetime | None
+    value: float
+    peak_value: float
+    peak_at: datetime
+    raw_score: float | None
+    rule: RulePolicy
+    model: str
+    policy_name: str
+    policy_version: str
+    sample_ids: tuple[str, ...]
+    stream: str
+    links: tuple[EvidenceLink, ...] = ()
+
+
+def rule_document(rule: RulePolicy) -> dict[str, Any]:
+    """Return a rule as the admin and the alert show it."""
+    return dataclasses.asdict(rule)
+
+
+def iso(moment: datetime) -> str:
+    """Write an aware datetime as ISO 8601 in UTC with milliseconds and ``Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def from_unix(seconds: float) -> datetime:
+    """Turn Unix seconds into an aware datetime."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def unique(items: Iterable[str]) -> list[str]:
+    """Return the items in order, each once."""
+    return list(dict.fromkeys(items))
+
+
+def finite(number: float | None, digits: int = 4) -> float | None:
+    """Round a number for the outside; what JSON cannot carry (infinite, not a number) becomes None."""
+    return round(number, digits) if number is not None and math.isfinite(number) else None
+
+
+def build(facts: AlertFacts) -> dict[str, Any]:
+    """Build the alert in the published schema and check it; a misfit raises ``PayloadError``."""
+    document = {
+        "event_id": str(facts.event_id),
+        "exam_session_id": facts.session_id,
+        "candidate_id": facts.candidate_id,
+        "timestamp": iso(facts.started_at),
+        "event_type": facts.event_type,
+        "severity_score": facts.severity,
+        "ai_model_source": facts.model,
+        "evidence": {
+            "frame_ids": unique(facts.sample_ids) if facts.stream == "video" else [],
+            "confidence_metrics": _metrics(facts),
+        },
+        "metadata": _metadata(facts),
+    }
+    validate(document)
+    return document
+
+
+def _metrics(facts: AlertFacts) -> dict[str, float]:
+    name = METRICS.get(facts.event_type)
+    if name is None:
+        return {}
+    numbers = {name: finite(facts.value), f"{name}_peak": finite(facts.peak_value)}
+    return {key: number for key, number in numbers.items() if number is not None}
+
+
+def _metadata(facts: AlertFacts) -> dict[str, Any]:
+    ended_at = facts.ended_at
+    return {
+        "phase": facts.phase,
+        "incident_id": str(facts.incident_id),
+        "sequence": facts.sequence,
+        "schema_version": SCHEMA_VERSION,
+        "exam_id": facts.exam_id,
+        "organisation": facts.organisation,
+        "technical": facts.technical,
+        "decided_at": iso(facts.decided_at),
+        "ended_at": iso(ended_at) if ended_at else None,
+        "duration_s": round((ended_at - facts.started_at).total_seconds(), 3) if ended_at else None,
+        "rule": rule_document(facts.rule),
+        "raw_score": finite(facts.raw_score, 6),
+        "peak": {"value": finite(facts.peak_value), "at": iso(facts.peak_at)},
+        "policy": facts.policy_name,
+        "policy_version": facts.policy_version,
+        "sample_ids": unique(facts.sample_ids),
+        "evidence": [link.to_dict() for link in facts.links],
+    }
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the published JSON Schema of an alert."""
+    return dict(json.loads(SCHEMA_PATH.read_text()))
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(schema(), format_checker=FormatChecker())
+
+
+def validate(document: Mapping[str, Any]) -> None:
+    """Raise ``PayloadError`` naming each place where a document leaves the schema."""
+    errors = [f"{error.json_path}: {error.message}" for error in _validator().iter_errors(document)]
+    if errors:
+        raise PayloadError("; ".join(errors))
+
+
+def body(document: Mapping[str, Any]) -> bytes:
+    """Write an alert as the bytes that are signed and sent: compact UTF-8 JSON, the same for every retry."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -1,0 +1,164 @@
+"""What detection calls: turn a rule's change into an incident, its alert and its deliveries; keep evidence.
+
+Everything is written inside the caller's transaction. What leaves the database (waking the delivery, the live sockets)
+happens after the commit, is only a wake-up, and never raises: the sweep and the sockets' own polling find what it lost.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from functools import partial
+
+from django.db import transaction
+from prometheus_client import Counter
+
+from alerts import evidence, payload, wake
+from alerts.evidence import Frames, evidence_store
+from alerts.models import Alert, Delivery, Incident, Subscription
+from alerts.severity import severity
+from alerts.wake import broadcast
+from detection.engine.policy import TECHNICAL_EVENTS, EventType
+from detection.engine.rules import Change
+from sessions.models import ExamSession
+
+__all__ = ["broadcast", "evidence_store", "incident_apply"]
+
+OPENED = "opened"
+CLOSED = "closed"
+GATEWAY_SOURCE = "media-gateway"
+"""``ai_model_source`` of what no model measured: the connection and its media."""
+
+_SOUND_EVENTS = frozenset({EventType.SPEECH_DETECTED, EventType.MICROPHONE_SILENT})
+
+ALERTS = Counter("sdproctor_alerts", "Alerts written, by event type and phase.", ["event_type", "phase"])
+
+
+def incident_apply(*, session: ExamSession, change: Change, sequence: int, frames: Frames | None = None) -> Alert:
+    """Open or close the incident ``change.finding_id`` and write its alert with deliveries; return the alert.
+
+    Call it in a transaction that holds the session's rule state locked: that lock is what makes ``sequence`` (the
+    session's last plus one) free of holes and doubles. ``frames`` are the pictures at hand for ``change.sample_ids``;
+    given here, the alert carries links to them. Applying the same change again changes nothing and returns the alert
+    of the first time, whose ``sequence`` is then not the one given.
+    """
+    known = Alert.objects.filter(incident_id=uuid.UUID(change.finding_id), phase=change.phase).first()
+    if known is not None:
+        return known
+    incident = _incident_write(session, change)
+    stored = evidence_store(incident=incident, frames=frames or {})
+    alert = _alert_write(session, incident, change, sequence, evidence.links(stored))
+    woken = _deliveries_write(session, alert)
+    transaction.on_commit(partial(_announce, session.id, alert, woken), robust=True)
+    return alert
+
+
+def _incident_write(session: ExamSession, change: Change) -> Incident:
+    """Create the incident on opening, bring it up to date on closing; a close alone tells the whole story too."""
+    values = {
+        "organisation_id": session.organisation_id,
+        "session": session,
+        "event_type": change.event_type,
+        "technical": change.event_type in TECHNICAL_EVENTS,
+        "state": Incident.State.OPEN if change.phase == OPENED else Incident.State.CLOSED,
+        "started_at": payload.from_unix(change.started_at),
+        "decided_at": payload.from_unix(change.decided_at),
+        "ended_at": None if change.ended_at is None else payload.from_unix(change.ended_at),
+        "severity": severity(change.event_type, peak_value=change.peak_value, rule=change.rule),
+        "peak_value": change.peak_value,
+        "peak_at": payload.from_unix(change.peak_at),
+        "raw_score": raw_score(change),
+        "sample_ids": payload.unique(change.sample_ids),
+        "rule": payload.rule_document(change.rule),
+        "measures": change.measures,
+        "model": change.model or GATEWAY_SOURCE,
+        "policy_version": session.policy_version,
+    }
+    incident, _ = Incident.objects.update_or_create(id=uuid.UUID(change.finding_id), defaults=values)
+    return incident
+
+
+def raw_score(change: Change) -> float | None:
+    """Return what the model itself gave at the decision: its comparison score, or else the measure as it is."""
+    decision: Mapping[str, object] = change.measures.get("decision") or {}
+    identity = decision.get("identity", decision)
+    score = identity.get("comparison_score") if isinstance(identity, Mapping) else None
+    return float(score) if isinstance(score, int | float) else change.value
+
+
+def _alert_write(
+    session: ExamSession, incident: Incident, change: Change, sequence: int, links: tuple[payload.EvidenceLink, ...]
+) -> Alert:
+    event_id = uuid.uuid4()
+    facts = payload.AlertFacts(
+        event_id=event_id,
+        incident_id=incident.id,
+        session_id=session.session_id,
+        candidate_id=session.candidate.candidate_id,
+        exam_id=session.exam.exam_id if session.exam else None,
+        organisation=session.organisation.slug,
+        sequence=sequence,
+        event_type=incident.event_type,
+        phase=change.phase,
+        technical=incident.technical,
+        severity=incident.severity,
+        started_at=incident.started_at,
+        decided_at=incident.decided_at,
+        ended_at=incident.ended_at,
+        value=change.value,
+        peak_value=change.peak_value,
+        peak_at=payload.from_unix(change.peak_at),
+        raw_score=incident.raw_score,
+        rule=change.rule,
+        model=incident.model,
+        policy_name=session.policy_name,
+        policy_version=incident.policy_version,
+        sample_ids=tuple(incident.sample_ids),
+        stream=stream_of(incident.event_type),
+        links=links,
+    )
+    ALERTS.labels(event_type=incident.event_type, phase=change.phase).inc()
+    return Alert.objects.create(
+        event_id=event_id,
+        organisation_id=session.organisation_id,
+        session=session,
+        incident=incident,
+        sequence=sequence,
+        event_type=incident.event_type,
+        phase=change.phase,
+        payload=payload.build(facts),
+    )
+
+
+def stream_of(event_type: str) -> str:
+    """Return which stream an event is about: ``video``, ``audio`` or ``technical``."""
+    if event_type in _SOUND_EVENTS:
+        return "audio"
+    return "technical" if event_type in TECHNICAL_EVENTS else "video"
+
+
+def _deliveries_write(session: ExamSession, alert: Alert) -> list[uuid.UUID]:
+    """Write one delivery per enabled subscription that wants the alert; return those subscriptions' ids."""
+    exam_id = session.exam.exam_id if session.exam else None
+    wanting = [
+        subscription
+        for subscription in Subscription.objects.filter(organisation_id=session.organisation_id, enabled=True)
+        if subscription.wants(event_type=alert.event_type, exam_id=exam_id)
+    ]
+    Delivery.objects.bulk_create(
+        Delivery(
+            organisation_id=session.organisation_id,
+            alert=alert,
+            subscription=subscription,
+            session=session,
+            sequence=alert.sequence,
+        )
+        for subscription in wanting
+    )
+    return [subscription.id for subscription in wanting]
+
+
+def _announce(session_id: uuid.UUID, alert: Alert, subscription_ids: list[uuid.UUID]) -> None:
+    for subscription_id in subscription_ids:
+        wake.delivery(subscription_id)
+    broadcast(session_id, {"type": "alert", "data": {"event_id": str(alert.event_id), "sequence": alert.sequence}})
