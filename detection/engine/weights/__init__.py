@@ -1,0 +1,9 @@
+"""The manifest of model weights and demo photographs, and where the verified files lie.
+
+``weights.toml`` says what each file is; ``python -m detection.engine.weights`` lists, fetches and verifies them.
+"""
+
+from detection.engine.weights.manifest import PackageSource, Weight, WeightsError, load_manifest, parse_manifest
+from detection.engine.weights.store import Store, weights_path
+
+__all__ = ["PackageSource", "Store", "Weight", "WeightsError", "load_manifest", "parse_manifest", "weights_path"]

@@ -1,0 +1,73 @@
+"""Command line: ``python -m detection.engine.weights list|fetch|verify [--group GROUP]… [NAME]…``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from environ import Env
+
+from detection.engine.weights.fetch import Fetcher
+from detection.engine.weights.manifest import Weight, WeightsError, load_manifest
+from detection.engine.weights.store import ROOT, Store, default_directory
+
+
+def main(arguments: list[str]) -> int:
+    """Run one subcommand; return 0, or 1 with the reason on standard error."""
+    Env.read_env(ROOT / ".env")  # WEIGHTS_DIR may be set there
+    options = _parse(arguments)
+    try:
+        entries = _chosen(options)
+        store = Store(options.directory or default_directory())
+        {"list": _list, "fetch": _fetch, "verify": _verify}[options.action](entries, store)
+    except WeightsError as error:
+        print(f"weights: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m detection.engine.weights", description=__doc__)
+    parser.add_argument("action", choices=["list", "fetch", "verify"])
+    parser.add_argument("--group", action="append", help="only this group; may be repeated (default: default)")
+    parser.add_argument("--directory", type=Path, help="instead of WEIGHTS_DIR")
+    parser.add_argument("name", nargs="*", help="only these entries, whatever their group")
+    return parser.parse_args(arguments)
+
+
+def _chosen(options: argparse.Namespace) -> list[Weight]:
+    manifest = load_manifest()
+    if unknown := [name for name in options.name if name not in manifest]:
+        raise WeightsError(f"weights.toml has no entry {', '.join(unknown)}")
+    if options.name:
+        return [manifest[name] for name in options.name]
+    every_group = sorted({entry.group for entry in manifest.values()})
+    groups = options.group or (every_group if options.action == "list" else ["default"])
+    return [entry for entry in manifest.values() if entry.group in groups]
+
+
+def _list(entries: list[Weight], store: Store) -> None:
+    for entry in entries:
+        try:
+            store.verify(entry)
+            state = "present"
+        except WeightsError:
+            state = "wrong" if store.original(entry).exists() else "missing"
+        megabytes = entry.size / 1e6
+        print(f"{entry.name:20} {entry.group:8} {state:8} {megabytes:7.2f} MB  {entry.licence:16} {entry.file}")
+
+
+def _fetch(entries: list[Weight], store: Store) -> None:
+    fetched = Fetcher(store).fetch(entries)
+    print(f"weights: {len(entries)} files verified in {store.directory}, {fetched} of them fetched now")
+
+
+def _verify(entries: list[Weight], store: Store) -> None:
+    for entry in entries:
+        store.verify(entry)
+    print(f"weights: {len(entries)} files verified in {store.directory}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
