@@ -77,3 +77,14 @@ class DataKey(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class KeyCheck(models.Model):
+    """A known text sealed under a key-encryption key, by which a wrong or missing key is noticed at start."""
+
+    kek_id = models.CharField(primary_key=True, max_length=64)
+    sealed = models.BinaryField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.kek_id

@@ -19,6 +19,15 @@ def default_policy_document() -> dict[str, Any]:
     return DEFAULT_POLICY.to_dict()
 
 
+def as_uuid(text: str) -> uuid.UUID | None:
+    """Return the UUID that ``text`` is in its usual form, or None."""
+    try:
+        value = uuid.UUID(text)
+    except ValueError:
+        return None
+    return value if str(value) == text.lower() else None
+
+
 class Policy(models.Model):
     """Which detectors, thresholds and weights an exam uses. Its document is checked by ``detection.engine.policy``."""
 
@@ -69,6 +78,12 @@ class ExamSessionQuerySet(models.QuerySet["ExamSession"]):
     def of(self, organisation: Organisation) -> ExamSessionQuerySet:
         return self.filter(organisation=organisation)
 
+    def named(self, session_id: str) -> ExamSession | None:
+        """Return the session that the platform calls ``session_id``, or the one whose own id that is."""
+        found = self.filter(session_id=session_id).first()
+        own_id = None if found else as_uuid(session_id)
+        return self.filter(id=own_id).first() if own_id else found
+
     def running(self) -> ExamSessionQuerySet:
         """Sessions that have not ended."""
         return self.exclude(state=ExamSession.State.ENDED)
@@ -99,6 +114,9 @@ class ExamSession(models.Model):
     policy_name = models.CharField(max_length=100)
     policy_version = models.CharField(max_length=32, help_text="Version of the policy the snapshot was taken of.")
     policy = models.JSONField(help_text="Snapshot of the policy with this session's overrides.")
+    enroll_on_join = models.BooleanField(
+        default=False, help_text="The candidate may enrol on the candidate page, once, before joining."
+    )
     state = models.CharField(max_length=16, choices=State.choices, default=State.CREATED)
     created_at = models.DateTimeField(default=timezone.now)
     planned_end_at = models.DateTimeField()

@@ -1,0 +1,78 @@
+"""Which policy applies: the exam's own or the organisation's default, with a session's overrides on top."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from accounts.models import Organisation
+from accounts.problems import Problem
+from detection.engine import policy as engine
+from sessions.models import Exam, Policy, default_policy_document
+
+DEFAULT_NAME: Final = "Default"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySnapshot:
+    """The policy as a session will be watched under it."""
+
+    name: str
+    version: str
+    document: dict[str, Any]
+
+
+def first_policy_document() -> dict[str, Any]:
+    """Return the document of an organisation's first policy; ``FACE_MATCH_THRESHOLD`` seeds its face comparison."""
+    document = default_policy_document()
+    rule = document["rules"][engine.EventType.FACE_MISMATCH.value]
+    rule["enter"] = rule["exit"] = settings.FACE_MATCH_THRESHOLD
+    return document
+
+
+def policy_default(*, organisation: Organisation) -> Policy:
+    """Return the organisation's default policy, made at first need."""
+    found = Policy.objects.filter(organisation=organisation, is_default=True).first()
+    if found is not None:
+        return found
+    try:
+        with transaction.atomic():
+            return Policy.objects.create(
+                organisation=organisation, name=DEFAULT_NAME, document=first_policy_document(), is_default=True
+            )
+    except IntegrityError:  # another request made it just now, or a policy of that name lost its mark
+        return _default_claim(organisation)
+
+
+def _default_claim(organisation: Organisation) -> Policy:
+    with transaction.atomic():
+        policies = Policy.objects.select_for_update().filter(organisation=organisation)
+        found = policies.filter(is_default=True).first()
+        if found is None:
+            found = policies.get(name=DEFAULT_NAME)
+            found.is_default = True
+            found.save(update_fields=["is_default"])
+        return found
+
+
+def policy_read(document: dict[str, Any]) -> engine.Policy:
+    """Turn a document into a checked policy; raise ``Problem`` (``policy_invalid``) naming the bad fields by path."""
+    try:
+        return engine.Policy.from_dict(document)
+    except engine.PolicyError as error:
+        raise Problem("policy_invalid", str(error), errors=error.errors) from None
+
+
+def policy_snapshot(
+    *, organisation: Organisation, exam: Exam | None, overrides: dict[str, Any] | None
+) -> PolicySnapshot:
+    """Return the policy for a new session, complete and checked; raise ``Problem`` when the overrides do not fit."""
+    source = exam.policy if exam is not None and exam.policy is not None else policy_default(organisation=organisation)
+    try:
+        document = engine.merge(source.document, overrides or {})
+    except engine.PolicyError as error:
+        raise Problem("policy_invalid", str(error), errors=error.errors) from None
+    return PolicySnapshot(source.name, str(source.version), policy_read(document).to_dict())

@@ -1,0 +1,129 @@
+"""What can be done with a session: start, follow, end."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from django.db import IntegrityError, transaction
+from django.db.models import Value
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from accounts.models import Organisation
+from accounts.problems import Problem
+from enrollment.models import Candidate, FaceTemplate
+from sessions.announce import session_end_announce
+from sessions.models import Exam, ExamSession
+from sessions.policies import policy_snapshot
+
+PLANNED: Final = timedelta(minutes=180)
+"""How long a session is planned to last when the platform does not say."""
+
+State = ExamSession.State
+_BEFORE: Final[dict[str, tuple[str, ...]]] = {
+    State.LIVE: (State.CREATED, State.INTERRUPTED),
+    State.INTERRUPTED: (State.LIVE,),
+}
+"""From which states each state may be reached by what happens to the media. Nothing leaves ``ended``."""
+
+
+def session_start(
+    *,
+    organisation: Organisation,
+    candidate_id: str,
+    exam_id: str | None = None,
+    session_id: str | None = None,
+    planned_end_at: datetime | None = None,
+    overrides: dict[str, Any] | None = None,
+    enroll_on_join: bool = False,
+) -> ExamSession:
+    """Start a session for a candidate; the exam is made when it is named for the first time.
+
+    Raises ``Problem``: ``candidate_unknown`` or ``candidate_not_enrolled`` (neither with ``enroll_on_join``),
+    ``policy_invalid``, ``session_exists``.
+    """
+    with transaction.atomic():
+        candidate = _candidate(organisation, candidate_id, enroll_on_join=enroll_on_join)
+        exam = _exam(organisation, exam_id)
+        snapshot = policy_snapshot(organisation=organisation, exam=exam, overrides=overrides)
+        own_id = uuid.uuid4()
+        session = ExamSession(
+            id=own_id,
+            organisation=organisation,
+            session_id=session_id or str(own_id),
+            candidate=candidate,
+            exam=exam,
+            policy_name=snapshot.name,
+            policy_version=snapshot.version,
+            policy=snapshot.document,
+            enroll_on_join=enroll_on_join,
+            planned_end_at=planned_end_at or timezone.now() + PLANNED,
+        )
+        _insert(session)
+    return session
+
+
+def _insert(session: ExamSession) -> None:
+    try:
+        with transaction.atomic():
+            session.save(force_insert=True)
+    except IntegrityError as error:
+        raise Problem(
+            "session_exists", f"There is a session '{session.session_id}' already.", session_id=session.session_id
+        ) from error
+
+
+def _candidate(organisation: Organisation, candidate_id: str, *, enroll_on_join: bool) -> Candidate:
+    if enroll_on_join:
+        return Candidate.objects.get_or_create(organisation=organisation, candidate_id=candidate_id)[0]
+    candidate = Candidate.objects.filter(organisation=organisation, candidate_id=candidate_id).first()
+    if candidate is None:
+        raise Problem("candidate_unknown", f"There is no candidate '{candidate_id}'.")
+    if not FaceTemplate.objects.filter(candidate=candidate).exists():
+        raise Problem("candidate_not_enrolled", f"Candidate '{candidate_id}' has no template: enrol first.")
+    return candidate
+
+
+def _exam(organisation: Organisation, exam_id: str | None) -> Exam | None:
+    if exam_id is None:
+        return None
+    exam, _ = Exam.objects.select_related("policy").get_or_create(organisation=organisation, exam_id=exam_id)
+    return exam
+
+
+def session_end(*, session: ExamSession, reason: str, at: datetime | None = None) -> ExamSession:
+    """End ``session`` at ``at`` (now), tell gateways and workers, and return it as it is now.
+
+    ``reason`` is a word for the record, such as ``requested`` or ``overdue``. Raises ``Problem`` (``session_ended``)
+    when it had ended before.
+    """
+    with transaction.atomic():
+        locked = ExamSession.objects.select_for_update().get(pk=session.pk)
+        if locked.state == State.ENDED:
+            raise Problem("session_ended", f"Session '{locked.session_id}' has ended already.")
+        locked.state = State.ENDED
+        locked.ended_at = at or timezone.now()
+        locked.end_reason = reason
+        locked.save(update_fields=["state", "ended_at", "end_reason"])
+        transaction.on_commit(partial(session_end_announce, locked))
+    return locked
+
+
+def session_state_set(*, session: ExamSession, state: str, at: datetime) -> bool:
+    """Follow the media: ``live`` when it arrives (again), ``interrupted`` when it stops; return whether that is news.
+
+    Nothing leaves ``ended`` and no state is entered twice. ``at`` becomes ``live_at`` the first time. One conditional
+    UPDATE, so that it may run inside another transaction and beside others.
+    """
+    if state not in _BEFORE:
+        raise ValueError(f"A session becomes {state!r} by other means than its media.")
+    changes: dict[str, Any] = {"state": state}
+    if state == State.LIVE:
+        changes["live_at"] = Coalesce("live_at", Value(at))
+    changed = ExamSession.objects.filter(pk=session.pk, state__in=_BEFORE[state]).update(**changes)
+    if changed:
+        session.refresh_from_db(fields=["state", "live_at"])
+    return bool(changed)
