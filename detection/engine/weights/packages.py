@@ -73,7 +73,7 @@ class PackageRegistry:
     def _from_index(self, source: PackageSource) -> Path:
         requirement = f"{source.name}=={source.version}"
         form = "no_binary" if source.in_source_archive else "only_binary"
-        finder = PackageFinder(**self._finder_arguments, **{form: [source.name]})
+        finder = PackageFinder(**(self._finder_arguments | {form: [source.name]}))
         for url in self._extra_indexes:
             finder.add_index_url(url)
         for location in self._find_links:
