@@ -1,0 +1,63 @@
+"""Synthetic speech by eSpeak NG: the library out of the ``espeakng-loader`` wheel, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+
+import espeakng_loader
+import numpy as np
+from numpy.typing import NDArray
+
+# From eSpeak NG's speak_lib.h.
+_AUDIO_OUTPUT_SYNCHRONOUS = 2
+_INITIALIZE_DONT_EXIT = 0x8000
+_CHARS_UTF8 = 1
+_POS_CHARACTER = 1
+_EE_OK = 0
+_RATE_PARAMETER = 1
+_WORDS_PER_MINUTE = 155
+
+_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_lock = threading.Lock()  # the library speaks with one tongue per process
+
+
+class VoiceError(RuntimeError):
+    """eSpeak NG could not be started, or does not know the voice."""
+
+
+def speak(text: str, *, voice: str) -> tuple[NDArray[np.float32], int]:
+    """Read ``text`` aloud; return samples in -1…1 and their rate in Hz.
+
+    ``voice`` is one of eSpeak NG's names, with a variant if wanted: ``gmw/en``, ``gmw/en-US+f2``.
+    """
+    with _lock:
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        data_path = espeakng_loader.get_data_path().encode()
+        rate = int(library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path, _INITIALIZE_DONT_EXIT))
+        if rate <= 0:
+            raise VoiceError(f"eSpeak NG did not start with the voices in {data_path.decode()} (answer {rate})")
+        try:
+            return _synthesise(library, text, voice), rate
+        finally:
+            library.espeak_Terminate()
+
+
+def _synthesise(library: ctypes.CDLL, text: str, voice: str) -> NDArray[np.float32]:
+    chunks: list[NDArray[np.int16]] = []
+
+    def collect(wav: ctypes._Pointer[ctypes.c_short] | None, count: int, _events: int | None) -> int:
+        if wav and count > 0:
+            chunks.append(np.ctypeslib.as_array(wav, (count,)).astype(np.int16))
+        return 0
+
+    callback = _SynthCallback(collect)
+    library.espeak_SetSynthCallback(callback)
+    if library.espeak_SetVoiceByName(voice.encode()) != _EE_OK:
+        raise VoiceError(f"eSpeak NG knows no voice {voice!r}")
+    library.espeak_SetParameter(_RATE_PARAMETER, _WORDS_PER_MINUTE, 0)
+    data = text.encode()
+    done = library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)
+    if done != _EE_OK or library.espeak_Synchronize() != _EE_OK or not chunks:
+        raise VoiceError(f"eSpeak NG said nothing for {voice!r} (answer {done})")
+    return (np.concatenate(chunks) / 32768.0).astype(np.float32)

@@ -1,0 +1,246 @@
+// The candidate's page: from the link to the end of the session. Every stage is a function here; the rest are tools.
+
+import { Api, ApiError } from "./api.js";
+import { Broadcast } from "./broadcast.js";
+import { DeviceError, openDevices, takePicture, watchLevel } from "./devices.js";
+import { StateSocket } from "./socket.js";
+import { CONSENT_VERSION, LOCALE, hasText, text } from "./strings.js";
+import * as view from "./view.js";
+
+const PICTURES = 3;
+const PICTURE_EVERY_MS = 900;
+const HEARD_DB = -55;
+const OFF_AFTER_MS = 5_000;
+const SILENT_DB = -85;
+
+const page = view.element("page");
+const sessionPk = page.dataset.session;
+const room = { stream: null, broadcast: null, socket: null, stopLevel: null, wakeLock: null };
+let api = null;
+let session = null;
+let token = null;
+
+async function open() {
+  view.fillTexts();
+  token = takeToken();
+  if (!token) return view.showStopped("incomplete");
+  if (!window.isSecureContext) return view.showStopped("insecure");
+  if (!navigator.mediaDevices?.getUserMedia || !window.RTCPeerConnection) return view.showStopped("unsupported");
+  api = new Api(sessionPk, token);
+  await load();
+}
+
+/** Take the token out of the address, where a glance or a screenshot would give it away; keep it for this tab. */
+function takeToken() {
+  const key = `sd-proctor:${sessionPk}`;
+  const fresh = location.hash.slice(1);
+  if (fresh) {
+    sessionStorage.setItem(key, fresh);
+    history.replaceState(null, "", location.pathname);
+  }
+  return sessionStorage.getItem(key);
+}
+
+async function load() {
+  view.showStage("loading");
+  try {
+    session = await api.session();
+  } catch (error) {
+    return stopBecause(error);
+  }
+  if (session.state === "ended") return finish();
+  view.showWatched(session.watched, page.dataset.evidenceDays);
+  view.showStage("welcome");
+}
+
+function stopBecause(error) {
+  if (!(error instanceof ApiError)) throw error;
+  if (error.code === "token_expired") return view.showStopped("expired");
+  if (error.code === "session_ended") return finish();
+  if (error.status >= 400 && error.status < 500 && error.status !== 429) return view.showStopped("invalid");
+  view.showStopped("unreachable", load);
+}
+
+async function allow() {
+  const button = view.element("allow");
+  button.disabled = true;
+  view.showDeviceProblem(null);
+  view.announce(text("welcome.asking"));
+  try {
+    room.stream = await openDevices();
+  } catch (error) {
+    if (!(error instanceof DeviceError)) throw error;
+    view.showDeviceProblem(error.reason, { reason: error.message });
+    return;
+  } finally {
+    button.disabled = false;
+  }
+  enterRoom();
+}
+
+function enterRoom() {
+  const preview = view.element("preview");
+  preview.srcObject = room.stream;
+  for (const track of room.stream.getTracks()) watchTrack(track);
+  showDevices();
+  if (session.enrolled || !session.enroll_on_join) view.showRoom("check", { ready: "known" });
+  else view.showRoom("check", { enrolment: true });
+}
+
+function watchTrack(track) {
+  for (const change of ["ended", "mute", "unmute"]) track.addEventListener(change, showDevices);
+  if (track.kind !== "audio") return;
+  room.stopLevel?.();
+  let soundAt = performance.now();
+  room.stopLevel = watchLevel(room.stream, (share, db) => {
+    if (db > SILENT_DB) soundAt = performance.now();
+    const on = isOn(track) && performance.now() - soundAt < OFF_AFTER_MS;
+    view.showLevel(share, { on, heard: db > HEARD_DB });
+  });
+}
+
+const isOn = (track) => track?.readyState === "live" && !track.muted;
+
+function showDevices() {
+  view.showCamera(isOn(room.stream?.getVideoTracks()[0]));
+}
+
+/** A camera or microphone that was unplugged is back: take it up again, without troubling the candidate. */
+async function devicesChanged() {
+  const tracks = room.stream?.getTracks() ?? [];
+  if (tracks.length === 0 || tracks.every((track) => track.readyState === "live")) return;
+  let fresh;
+  try {
+    fresh = await openDevices();
+  } catch (error) {
+    console.warn("The devices are not back yet:", error.message);
+    return;
+  }
+  for (const track of tracks) track.stop();
+  room.stream = fresh;
+  view.element("preview").srcObject = fresh;
+  for (const track of fresh.getTracks()) {
+    watchTrack(track);
+    await room.broadcast?.replaceTrack(track);
+  }
+  showDevices();
+}
+
+async function enrol(event) {
+  event.preventDefault();
+  view.showEnrolProblem([]);
+  if (!view.element("consent").checked) {
+    view.showEnrolProblem([text("enrol.needConsent")]);
+    return view.element("consent").focus();
+  }
+  const consent = { version: CONSENT_VERSION, given_at: new Date().toISOString(), locale: LOCALE };
+  view.element("take").disabled = true;
+  try {
+    const images = await takePictures();
+    view.announce(text("enrol.sending"));
+    await api.enrol(images, consent);
+    session.enrolled = true;
+    view.showRoom("check", { ready: "enrolled" });
+    view.element("start").focus();
+  } catch (error) {
+    enrolFailed(error);
+  } finally {
+    view.element("take").disabled = false;
+  }
+}
+
+function enrolFailed(error) {
+  if (!(error instanceof ApiError)) throw error;
+  if (error.code === "session_ended") return finish();
+  if (error.status === 401 || error.status === 403) return stopBecause(error);
+  view.showEnrolProblem([...enrolSentences(error), text("enrol.again")]);
+}
+
+/** Say kindly what is wrong; the same thing wrong with three pictures is said once. */
+function enrolSentences(error) {
+  const problems = error.problem.problems ?? [];
+  const codes = new Set([...problems.map((each) => each.code), ...(problems.length ? [] : [error.code])]);
+  return [...codes].map((code) => {
+    const key = `enrol.problem.${code}`;
+    return hasText(key) ? text(key) : text("enrol.problem.other", { reason: error.message });
+  });
+}
+
+async function takePictures() {
+  const images = [];
+  for (let number = 1; number <= PICTURES; number += 1) {
+    view.announce(text("enrol.taking", { number, count: PICTURES }));
+    view.showCountdown(PICTURES - number + 1);
+    await new Promise((resolve) => setTimeout(resolve, PICTURE_EVERY_MS));
+    images.push(takePicture(view.element("preview")));
+  }
+  view.showCountdown(0);
+  return images;
+}
+
+function start() {
+  view.showRoom("live");
+  room.socket = new StateSocket({ url: session.ws_url, token, onState: stateChanged });
+  room.broadcast = new Broadcast({
+    url: session.whip_url,
+    token,
+    iceServers: session.ice_servers,
+    stream: room.stream,
+    onState: connectionChanged,
+    onRefused: refused,
+  });
+  room.broadcast.start();
+  keepAwake();
+}
+
+function connectionChanged(state, values) {
+  const sign = { connecting: "connecting", live: "live" }[state] ?? "reconnecting";
+  view.showConnection(sign, state, values);
+}
+
+function stateChanged(state) {
+  page.dataset.state = state;
+  if (state === "ended") finish();
+}
+
+/** The gateway says no for good: ask the service why, and show that. */
+async function refused() {
+  letGo();
+  try {
+    session = await api.session();
+  } catch (error) {
+    return stopBecause(error);
+  }
+  if (session.state === "ended") return finish();
+  view.showStopped("replaced", load);
+}
+
+async function keepAwake() {
+  if (document.visibilityState !== "visible" || !room.broadcast) return;
+  room.wakeLock = await navigator.wakeLock?.request("screen").catch(() => null); // refused on low battery: no matter
+}
+
+function finish() {
+  letGo();
+  view.showConnection("ended");
+  view.showStopped("ended");
+}
+
+function letGo() {
+  room.broadcast?.stop();
+  room.socket?.close();
+  room.stopLevel?.();
+  room.wakeLock?.release();
+  for (const track of room.stream?.getTracks() ?? []) track.stop();
+  view.element("preview").srcObject = null;
+  Object.assign(room, { stream: null, broadcast: null, socket: null, stopLevel: null, wakeLock: null });
+}
+
+view.element("allow").addEventListener("click", allow);
+view.element("enrolment").addEventListener("submit", enrol);
+view.element("start").addEventListener("click", start);
+navigator.mediaDevices?.addEventListener("devicechange", devicesChanged);
+document.addEventListener("visibilitychange", keepAwake);
+addEventListener("pagehide", () => room.broadcast?.stop());
+addEventListener("pageshow", (event) => event.persisted && location.reload());
+open();

@@ -1,0 +1,41 @@
+// The session's live socket: tells the page when the state changes. Media does not depend on it.
+
+const RETRY_MS = [1_000, 2_000, 5_000, 10_000];
+
+export class StateSocket {
+  #url;
+  #token;
+  #onState;
+  #socket = null;
+  #attempt = 0;
+  #timer = 0;
+
+  constructor({ url, token, onState }) {
+    this.#url = url;
+    this.#token = token;
+    this.#onState = onState;
+    this.#open();
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
+  }
+
+  #open() {
+    const socket = new WebSocket(this.#url, [`bearer.${this.#token}`]);
+    this.#socket = socket;
+    socket.addEventListener("open", () => (this.#attempt = 0));
+    socket.addEventListener("message", ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.type === "state") this.#onState(message.data.state);
+    });
+    socket.addEventListener("close", () => {
+      if (this.#socket !== socket) return;
+      const wait = RETRY_MS[Math.min(this.#attempt++, RETRY_MS.length - 1)];
+      this.#timer = setTimeout(() => this.#open(), wait);
+    });
+  }
+}

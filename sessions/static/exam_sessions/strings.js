@@ -1,0 +1,131 @@
+// Every English sentence of the page, in one place. {name} is filled in by `text`.
+
+export const CONSENT_VERSION = "2026-11-en";
+export const LOCALE = "en";
+
+const STRINGS = {
+  "loading.title": "Opening your session…",
+
+  "stopped.retry": "Try again",
+  "stopped.incomplete.title": "This link is not complete",
+  "stopped.incomplete.text":
+    "Open the whole link that you were given, in this browser. If you copied it, the part after the # sign belongs to it.",
+  "stopped.invalid.title": "This link does not open a session",
+  "stopped.invalid.text": "It may have been cut short, or it belongs to another session. Ask for a new link.",
+  "stopped.expired.title": "This link has expired",
+  "stopped.expired.text": "Ask those who invited you for a new link.",
+  "stopped.ended.title": "Your session has ended",
+  "stopped.ended.text": "Camera and microphone are off, and nothing is sent any more. You can close this tab.",
+  "stopped.unreachable.title": "We cannot reach the exam service",
+  "stopped.unreachable.text": "Check your internet connection, then try again.",
+  "stopped.replaced.title": "Your session continues in another tab",
+  "stopped.replaced.text":
+    "This session was opened a second time, and the newer tab sends your picture now. To continue here instead, choose Try again.",
+  "stopped.insecure.title": "This address is not secure",
+  "stopped.insecure.text":
+    "Browsers give the camera only to pages whose address begins with https (or is on this very computer). Ask for a link that does.",
+  "stopped.unsupported.title": "This browser cannot take part",
+  "stopped.unsupported.text": "Please use a current Chrome, Edge, Firefox or Safari.",
+
+  "welcome.title": "Before you start",
+  "welcome.why":
+    "Your exam is watched by camera and microphone, so that everybody who sits it can rely on the same rules. " +
+    "Your browser will ask whether this page may use both.",
+  "welcome.camera": "The camera shows that you are there, and alone.",
+  "welcome.microphone": "The microphone hears whether somebody talks in the room.",
+  "welcome.nothing": "Nothing is sent before you have seen your own picture and chosen to start.",
+  "welcome.allow": "Allow camera and microphone",
+  "welcome.asking": "Waiting for your answer to the browser’s question…",
+
+  "device.denied.title": "The browser was not allowed to use camera or microphone",
+  "device.denied.text":
+    "Choose the camera sign in the browser’s address bar, allow both, and press the button again. On a Mac, also look into " +
+    "System Settings → Privacy & Security.",
+  "device.noCamera.title": "No camera was found",
+  "device.noCamera.text": "Plug one in, or switch it on, and press the button again.",
+  "device.noMicrophone.title": "No microphone was found",
+  "device.noMicrophone.text": "Plug one in, or switch it on, and press the button again.",
+  "device.busy.title": "Camera or microphone are in use",
+  "device.busy.text": "Close other programs that use them, such as video calls, and press the button again.",
+  "device.other.title": "Camera and microphone could not be opened",
+  "device.other.text": "Your browser says: {reason}. Unplug the camera, plug it in again, and press the button again.",
+
+  "room.title.check": "Look at yourself",
+  "room.title.live": "Your session is running",
+  "room.text.check": "Sit so that your whole face is seen and lit from the front. You see yourself as in a mirror.",
+  "room.text.live": "You can turn to your exam now. Keep this tab open until the end.",
+  "room.preview": "Your own camera picture, mirrored",
+  "room.camera": "Camera",
+  "room.microphone": "Microphone",
+  "room.camera.on": "On",
+  "room.camera.off": "Gives no picture. Is it covered or unplugged?",
+  "room.microphone.on": "Hears you",
+  "room.microphone.quiet": "Quiet",
+  "room.microphone.off": "Gives no sound. Is it switched off?",
+
+  "enrol.title": "So that we know you",
+  "enrol.why":
+    "Three pictures of your face are turned into a code, and the pictures are thrown away. During the exam the code tells " +
+    "whether it is still you who sits there.",
+  "enrol.consentLabel": "What you agree to",
+  "enrol.consentText":
+    "I agree that this service makes a biometric template (a code of numbers) of my face from three pictures, keeps it " +
+    "encrypted, and compares it with my camera picture while my exam is running, to tell whether I am the person who sits it. The " +
+    "pictures themselves are not kept. I can withdraw this at any time by writing to those who invited me; the template " +
+    "is then destroyed. If I do not agree, I can ask for a check by a person instead.",
+  "enrol.consent": "I agree",
+  "enrol.take": "Take three pictures",
+  "enrol.taking": "Look into the camera, picture {number} of {count}",
+  "enrol.sending": "Looking at the pictures…",
+  "enrol.needConsent": "Please read the text above and tick “I agree” first.",
+  "enrol.again": "Please try once more.",
+  "enrol.problem.face_missing": "We could not find a face. Sit before the camera, with light from the front.",
+  "enrol.problem.faces_several": "There is more than one face in the picture. Please be alone for this.",
+  "enrol.problem.face_too_small": "Your face is rather small. Come a little closer.",
+  "enrol.problem.image_blurred": "The picture is blurred. Hold still for a moment, and wipe the lens if need be.",
+  "enrol.problem.image_dark": "It is too dark. Switch on a light in front of you.",
+  "enrol.problem.face_turned": "Your face is turned away. Look straight into the camera.",
+  "enrol.problem.faces_differ": "The pictures do not seem to show the same person. Please take them again, alone.",
+  "enrol.problem.image_invalid": "The picture could not be read. Please take it again.",
+  "enrol.problem.workers_unavailable": "The service is busy for a moment. Please try again shortly.",
+  "enrol.problem.unreachable": "The pictures could not be sent. Check your internet connection.",
+  "enrol.problem.other": "That did not work: {reason}",
+
+  "ready.known": "Camera and microphone work.",
+  "ready.enrolled": "Thank you, the pictures are good.",
+  "ready.start": "Start the session",
+
+  "running.live": "Picture and sound arrive. Everything is fine.",
+  "running.connecting": "Connecting…",
+  "running.reconnecting": "The connection broke off. We are trying again; please stay where you are.",
+  "running.waiting": "The connection broke off. Next attempt in {seconds} s.",
+  "running.offline": "Your computer is offline. The session continues by itself when the network is back.",
+  "running.refused": "The exam service did not take the connection ({reason}). We are trying again.",
+
+  "connection.connecting": "Connecting",
+  "connection.live": "Connected",
+  "connection.reconnecting": "Reconnecting",
+  "connection.ended": "Ended",
+
+  "watched.title": "What is watched, and why",
+  "watched.person":
+    "The computer only points out moments. Whether they mean anything is decided by a person, never by the computer.",
+  "watched.kept":
+    "Pictures are kept only from such moments, encrypted, for {days} days. The rest of picture and sound is looked at once and not stored.",
+  "watched.NO_FACE": "Whether you are in the picture, because the exam is yours to sit.",
+  "watched.MULTIPLE_PERSONS": "Whether you are alone, because nobody may help.",
+  "watched.FACE_MISMATCH": "Whether it is still you, so that nobody can sit the exam in your name.",
+  "watched.SPEECH_DETECTED": "Whether somebody speaks, because answers could be told. What is said is not written down.",
+  "watched.technical":
+    "Whether picture and sound arrive. Trouble with connection, camera or microphone is never held against you.",
+};
+
+export function text(key, values = {}) {
+  const sentence = STRINGS[key];
+  if (sentence === undefined) throw new Error(`No text for ${key}`);
+  return sentence.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+}
+
+export function hasText(key) {
+  return key in STRINGS;
+}

@@ -1,0 +1,115 @@
+// What the page shows. Knows elements and texts, nothing of sessions or media.
+
+import { hasText, text } from "./strings.js";
+
+const STAGES = ["loading", "stopped", "welcome", "room"];
+const page = document.getElementById("page");
+
+export const element = (id) => document.getElementById(id);
+
+export function fillTexts() {
+  for (const each of document.querySelectorAll("[data-text]")) each.textContent = text(each.dataset.text);
+  for (const each of document.querySelectorAll("[data-label]")) each.setAttribute("aria-label", text(each.dataset.label));
+  element("consent-text").textContent = text("enrol.consentText");
+}
+
+/** Show one stage and move the focus to its heading, so that a screen reader starts there. */
+export function showStage(name) {
+  const changed = page.dataset.stage !== name;
+  page.dataset.stage = name;
+  for (const stage of STAGES) element(`stage-${stage}`).hidden = stage !== name;
+  element("watched").hidden = name !== "welcome" && name !== "room";
+  if (changed) element(`title-${name}`).focus({ preventScroll: name === "room" });
+}
+
+/** Show why the page goes no further. `retry` is what the button does; without it there is no button. */
+export function showStopped(reason, retry) {
+  element("title-stopped").textContent = text(`stopped.${reason}.title`);
+  element("stopped-text").textContent = text(`stopped.${reason}.text`);
+  element("stopped-retry").hidden = !retry;
+  element("stopped-retry").onclick = retry ?? null;
+  page.dataset.reason = reason;
+  showStage("stopped");
+}
+
+/** Show what the room is for: `check` (look at yourself, be enrolled) or `live`. */
+export function showRoom(purpose, { enrolment = false, ready = "" } = {}) {
+  page.dataset.purpose = purpose;
+  element("title-room").textContent = text(`room.title.${purpose}`);
+  element("room-text").textContent = text(`room.text.${purpose}`);
+  element("enrolment").hidden = !(purpose === "check" && enrolment);
+  element("ready").hidden = !(purpose === "check" && !enrolment);
+  element("running").hidden = purpose !== "live";
+  if (ready) element("ready-text").textContent = text(`ready.${ready}`);
+  showStage("room");
+}
+
+/** Say how the connection is: the sign in the header and the sentence below the picture. */
+export function showConnection(state, sentence, values) {
+  const pill = element("connection");
+  pill.hidden = false;
+  pill.dataset.state = state;
+  setText(pill, text(`connection.${state}`));
+  if (!sentence) return;
+  const notice = element("running-text");
+  notice.className = state === "live" ? "notice good" : "notice problem";
+  setText(notice, text(`running.${sentence}`, values));
+}
+
+export function showDeviceProblem(reason, values = {}) {
+  const problem = element("device-problem");
+  problem.hidden = !reason;
+  problem.dataset.reason = reason ?? "";
+  if (!reason) return;
+  element("device-problem-title").textContent = text(`device.${reason}.title`);
+  element("device-problem-text").textContent = text(`device.${reason}.text`, values);
+}
+
+export function showEnrolProblem(sentences) {
+  const box = element("enrol-problem");
+  box.hidden = sentences.length === 0;
+  box.replaceChildren(...sentences.map((sentence) => paragraph(sentence)));
+}
+
+/** List what is watched, with the reason for each; what has no text of its own is technical. */
+export function showWatched(eventTypes, evidenceDays) {
+  const keys = eventTypes.map((eventType) => `watched.${eventType}`).filter(hasText);
+  const items = [...keys, "watched.technical"].map((key) => {
+    const item = document.createElement("li");
+    item.textContent = text(key);
+    return item;
+  });
+  element("watched-list").replaceChildren(...items);
+  element("watched-kept").textContent = text("watched.kept", { days: evidenceDays });
+}
+
+export function showCamera(on) {
+  setText(element("camera-state"), text(on ? "room.camera.on" : "room.camera.off"));
+}
+
+export function showLevel(share, { on, heard }) {
+  element("level").value = share;
+  const key = on ? (heard ? "on" : "quiet") : "off";
+  setText(element("microphone-state"), text(`room.microphone.${key}`));
+}
+
+export function showCountdown(number) {
+  element("countdown").hidden = number === 0;
+  element("countdown").textContent = number || "";
+}
+
+/** Have a screen reader say a sentence that sighted people see from the picture. */
+export function announce(sentence) {
+  element("announcer").textContent = sentence;
+}
+
+function paragraph(sentence) {
+  const each = document.createElement("p");
+  each.textContent = sentence;
+  return each;
+}
+
+/** Change a text only when it differs: a live region reads every change aloud. */
+function setText(target, sentence) {
+  if (target.textContent !== sentence) target.textContent = sentence;
+}
