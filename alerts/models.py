@@ -218,6 +218,9 @@ class Delivery(models.Model):
                 name="delivery_in_order",
             ),
             models.Index(fields=["organisation", "-created_at"], name="delivery_recent"),
+            models.Index(
+                fields=["organisation", "state"], condition=~models.Q(state="delivered"), name="delivery_unsettled"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from detection.engine.policy import EventType, RulePolicy
+from detection.engine.policy import SCALES, EventType, RulePolicy
 
-LIMITS: dict[EventType, float] = {
-    EventType.FACE_MISMATCH: 0.0,  # a similarity of 0
-    EventType.SPEECH_DETECTED: 1.0,  # speech all the time
-}
-"""The most extreme value of a measure that has degrees; where ``enter`` is at the limit, passing it is all there is.
-
-What is not listed (a face is there or not, a connection is up or not, two people are two too many) has no degrees.
-"""
+GRADED = frozenset({EventType.FACE_MISMATCH, EventType.SPEECH_DETECTED})
+"""Events whose measure has degrees. A face is there or not, a connection up or not, a second person one too many."""
 
 
 def excess(event_type: str, *, peak_value: float, enter: float) -> float:
     """Return how far a measure went beyond its threshold on the way to its limit, from 0 (just) to 1 (all the way)."""
-    limit = LIMITS.get(EventType(event_type)) if event_type in EventType else None
-    if limit is None or limit == enter:
+    if event_type not in GRADED:
+        return 1.0
+    scale = SCALES[EventType(event_type)]
+    limit = scale.low if scale.below else scale.high
+    if limit == enter:
         return 1.0
     return min(1.0, max(0.0, (peak_value - enter) / (limit - enter)))
 

@@ -1,0 +1,195 @@
+"""REST: subscriptions, evidence pictures, statistics, and the published schema of an alert."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.auth import API_KEY_ONLY, API_KEY_OR_STAFF, HasScope, HasScopeOrStaffReads, organisation_of
+from accounts.models import Scope
+from accounts.problems import Problem
+from accounts.schema import problem_responses
+from alerts import evidence, payload, stats
+from alerts.models import Evidence, Subscription
+from alerts.serializers import (
+    SubscriptionCreatedSerializer,
+    SubscriptionCreateSerializer,
+    SubscriptionListSerializer,
+    SubscriptionSerializer,
+    SubscriptionUpdateSerializer,
+)
+from alerts.subscriptions import subscription_create, subscription_update
+
+_REFUSALS = ("address_refused", "secret_invalid", "event_type_unknown")
+
+
+class SubscriptionsView(APIView):
+    """Where the organisation's alerts are delivered."""
+
+    authentication_classes = API_KEY_ONLY
+    permission_classes = [HasScope]
+    required_scope = Scope.SUBSCRIPTIONS
+
+    @extend_schema(operation_id="subscription_list", responses={200: SubscriptionListSerializer} | problem_responses())
+    def get(self, request: Request) -> Response:
+        """List the subscriptions, oldest first; their secrets are never shown."""
+        rows = Subscription.objects.of(organisation_of(request)).order_by("created_at", "id")
+        return Response({"results": SubscriptionSerializer(rows, many=True).data})
+
+    @extend_schema(
+        operation_id="subscription_create",
+        request=SubscriptionCreateSerializer,
+        responses={201: SubscriptionCreatedSerializer} | problem_responses(*_REFUSALS, body=True),
+    )
+    def post(self, request: Request) -> Response:
+        """Deliver the organisation's alerts to an address, from now on."""
+        serializer = SubscriptionCreateSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        given = serializer.validated_data
+        subscription, secret = subscription_create(organisation=organisation_of(request), **given)
+        once = {} if "secret" in given else {"secret": secret}
+        return Response({**SubscriptionSerializer(subscription).data, **once}, status=201)
+
+
+class SubscriptionView(APIView):
+    """One subscription."""
+
+    authentication_classes = API_KEY_ONLY
+    permission_classes = [HasScope]
+    required_scope = Scope.SUBSCRIPTIONS
+
+    def _find(self, request: Request, subscription_id: uuid.UUID) -> Subscription:
+        found = Subscription.objects.of(organisation_of(request)).filter(id=subscription_id).first()
+        if found is None:
+            raise Problem("subscription_unknown", f"There is no subscription {subscription_id}.")
+        return found
+
+    @extend_schema(
+        operation_id="subscription_get",
+        responses={200: SubscriptionSerializer} | problem_responses("subscription_unknown"),
+    )
+    def get(self, request: Request, subscription_id: uuid.UUID) -> Response:
+        """Show a subscription; its secret is never shown."""
+        return Response(SubscriptionSerializer(self._find(request, subscription_id)).data)
+
+    @extend_schema(
+        operation_id="subscription_update",
+        request=SubscriptionUpdateSerializer,
+        responses={200: SubscriptionSerializer} | problem_responses("subscription_unknown", *_REFUSALS, body=True),
+    )
+    def patch(self, request: Request, subscription_id: uuid.UUID) -> Response:
+        """Change a subscription; what waited while it was disabled is delivered when it is enabled again."""
+        subscription = self._find(request, subscription_id)
+        serializer = SubscriptionUpdateSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        changed = subscription_update(subscription=subscription, **serializer.validated_data)
+        return Response(SubscriptionSerializer(changed).data)
+
+    @extend_schema(
+        operation_id="subscription_delete", responses={204: None} | problem_responses("subscription_unknown")
+    )
+    def delete(self, request: Request, subscription_id: uuid.UUID) -> Response:
+        """Remove a subscription with its deliveries."""
+        self._find(request, subscription_id).delete()
+        return Response(status=204)
+
+
+class StatsView(APIView):
+    """Figures for a dashboard."""
+
+    authentication_classes = API_KEY_OR_STAFF
+    permission_classes = [HasScopeOrStaffReads]
+    required_scope = Scope.ADMIN
+
+    @extend_schema(operation_id="admin_stats", responses={200: stats.StatsSerializer} | problem_responses())
+    def get(self, request: Request) -> Response:
+        """Count the organisation's sessions, incidents, alerts, deliveries and gaps."""
+        return Response(stats.collect(organisation_of(request)))
+
+
+class AnythingGoes(BaseContentNegotiation):
+    """Answers with the picture whatever ``Accept`` says: browsers' image elements ask for what they like."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class HasLinkOrScope(HasScopeOrStaffReads):
+    """A signed link, or what the view otherwise asks for."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if "signature" in request.query_params:
+            evidence.link_check(view.kwargs["evidence_id"], request.query_params["signature"])
+            return True
+        return super().has_permission(request, view)
+
+
+class EvidenceView(APIView):
+    """A stored picture behind an incident."""
+
+    authentication_classes = API_KEY_OR_STAFF
+    permission_classes = [HasLinkOrScope]
+    content_negotiation_class = AnythingGoes
+    required_scope = Scope.SESSIONS
+
+    @extend_schema(
+        operation_id="evidence_get",
+        parameters=[OpenApiParameter("signature", str, description="From a link in an alert; then no key is needed.")],
+        responses={(200, "image/jpeg"): OpenApiResponse(OpenApiTypes.BINARY, description="The picture.")}
+        | problem_responses(
+            "evidence_unknown",
+            "evidence_removed",
+            "evidence_erased",
+            "link_invalid",
+            "link_expired",
+            "permission_denied",
+        ),
+    )
+    def get(self, request: Request, evidence_id: uuid.UUID) -> HttpResponse:
+        """Return the picture, by API key, by login, or by the signed link that an alert carries."""
+        rows = Evidence.objects.select_related("session__candidate__data_key").filter(id=evidence_id)
+        if "signature" not in request.query_params:
+            rows = rows.filter(organisation=organisation_of(request))
+        found = rows.first()
+        if found is None:
+            raise Problem("evidence_unknown", f"There is no evidence {evidence_id}.")
+        return picture_response(found)
+
+
+def picture_response(found: Evidence) -> HttpResponse:
+    """Answer with a picture that no proxy may keep and no browser may take for anything else."""
+    return HttpResponse(
+        evidence.picture(found),
+        content_type=found.content_type,
+        headers={
+            "Cache-Control": "private, max-age=300",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Referrer-Policy": "no-referrer",
+        },
+    )
+
+
+class AlertSchemaView(APIView):
+    """The contract of an alert."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    @extend_schema(operation_id="alert_schema", responses={(200, "application/schema+json"): OpenApiTypes.OBJECT})
+    def get(self, request: Request) -> Response:
+        """Return the JSON Schema that every alert of version 1.0 follows."""
+        return Response(payload.schema(), content_type="application/schema+json")
