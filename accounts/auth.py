@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from accounts.api_keys import MARK, api_key_find
 from accounts.models import APIKey, Organisation, User
 from accounts.problems import Problem
+
+if TYPE_CHECKING:  # the framework imports this module by name while its views are being imported
+    from rest_framework.views import APIView
 
 REALM: Final = 'Bearer realm="sd-proctor"'
 
