@@ -1,14 +1,20 @@
-"""Read settings from the environment and from ``.env``; a missing or malformed one is named in the error."""
+"""Read settings from the environment, from ``.env``, and from the embedded services that run in this directory.
+
+The first that names a variable wins. A missing or malformed one is named in the error.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
-_ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
+from proctor_site.embedded.run_directory import ENVIRONMENT_FILE, read_assignments
+
+BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 class ProctorEnv(Env):  # type: ignore[misc]  # django-environ ships no types
@@ -24,6 +30,20 @@ class ProctorEnv(Env):  # type: ignore[misc]  # django-environ ships no types
             )
         return value
 
+    def database(self, name: str) -> dict[str, Any]:
+        """Return Django's description of the database whose address is in ``name`` or in the file of ``NAME_FILE``."""
+        return dict(self.db_url_config(self.required(name)))
 
-ProctorEnv.read_env(_ENV_FILE)
+
+def read_files(base: Path) -> None:
+    """Add to the environment what ``.env`` and a running ``make run`` say and it does not hold."""
+    ProctorEnv.read_env(base / ".env")
+    running = base / "var" / "run" / ENVIRONMENT_FILE
+    if os.access(running, os.R_OK):
+        os.environ.update({k: v for k, v in read_assignments(running).items() if not os.environ.get(k)})
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR") == "":
+        del os.environ["PROMETHEUS_MULTIPROC_DIR"]  # prometheus_client would take "" for a directory
+
+
+read_files(BASE_DIR)
 env = ProctorEnv()

@@ -7,6 +7,7 @@ from typing import Any
 
 from detection import messages
 from proctor_site.env import env
+from proctor_site.navigation import UNFOLD as UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -16,8 +17,10 @@ SECRET_KEY = env.required("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
-PUBLIC_URL = env.str("PUBLIC_URL", default="http://localhost:8000").rstrip("/")
-GATEWAY_PUBLIC_URL = env.str("GATEWAY_PUBLIC_URL", default="http://localhost:8001").rstrip("/")
+PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://localhost:{env.int('WEB_PORT', default=8000)}").rstrip("/")
+GATEWAY_PUBLIC_URL = env.str(
+    "GATEWAY_PUBLIC_URL", default=f"http://localhost:{env.int('GATEWAY_PORT', default=8001)}"
+).rstrip("/")
 
 INSTALLED_APPS = [
     "daphne",
@@ -69,7 +72,7 @@ TEMPLATES = [
         },
     },
 ]
-DATABASES = {"default": env.db("DATABASE_URL")}
+DATABASES = {"default": env.database("DATABASE_URL")}
 DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -80,6 +83,42 @@ LANGUAGE_CODE = "en"
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True
+X_FRAME_OPTIONS = "DENY"
+
+# --- REST and its documentation ---------------------------------------------------------------------------------------
+IMAGE_MAX_BYTES = env.int("IMAGE_MAX_BYTES", default=10 * 1024 * 1024)
+BODY_MAX_BYTES = 7 * IMAGE_MAX_BYTES  # five pictures as base64 in JSON
+FILE_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES  # pictures of faces stay in memory, never in a temporary file of ours
+ENROLL_TIMEOUT_S = env.float("ENROLL_TIMEOUT_S", default=20.0)
+METRICS_ALLOWED_NETWORKS = env.list(
+    "METRICS_ALLOWED_NETWORKS",
+    default=["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
+)
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.auth.HasScope"],
+    "DEFAULT_PARSER_CLASSES": ["accounts.parsers.BoundedJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "proctor_site.exceptions.problem_handler",
+    "STRICT_JSON": True,
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "SD Proctor",
+    "DESCRIPTION": "Enrol candidates, start and follow exam sessions, choose where alerts go. Every error is "
+    "application/problem+json with a `code` from the table at /api/problems.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "SORT_OPERATIONS": False,
+}
 
 # --- Redis: queue, results, channel layer, frames ---------------------------------------------------------------------
 REDIS_URL = env.required("REDIS_URL")
@@ -96,6 +135,7 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 64  # celery-batches wants at least four times its batch of 16
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=0) or None  # None: one process per core
 CELERY_TASK_DEFAULT_QUEUE = messages.QUEUE_ALERTS
 CELERY_TASK_ROUTES: dict[str, dict[str, Any]] = {
     messages.TASK_ANALYSE_FRAMES: {"queue": messages.QUEUE_VISION},
@@ -109,6 +149,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "detection-sweep": {"task": "detection.sweep", "schedule": 2.0, "options": {"expires": 2}},
     "sessions-sweep": {"task": "sessions.sweep", "schedule": 10.0, "options": {"expires": 10}},
     "alerts-sweep": {"task": "alerts.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "evidence-sweep": {"task": "alerts.evidence_sweep", "schedule": 600.0, "options": {"expires": 600}},
 }
 
 # --- The product ------------------------------------------------------------------------------------------------------
@@ -120,6 +161,14 @@ MODEL_DEVICE = env.str("MODEL_DEVICE", default="cpu")
 WEIGHTS_DIR = Path(env.str("WEIGHTS_DIR", default=str(BASE_DIR / "var" / "weights")))
 EVIDENCE_DIR = Path(env.str("EVIDENCE_DIR", default=str(BASE_DIR / "var" / "evidence")))
 EVIDENCE_DAYS = env.int("EVIDENCE_DAYS", default=30)
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "evidence": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": EVIDENCE_DIR, "allow_overwrite": True, "file_permissions_mode": 0o600},
+    },
+}
 ICE_SERVERS = env.json("ICE_SERVERS", default=[])
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
 KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", default="")

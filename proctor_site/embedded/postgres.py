@@ -53,7 +53,7 @@ class Postgres:
             self._make_cluster(binaries, data)
         port = remembered_port(self._run.path / "postgres.port")
         self._process = self._spawn(binaries, data, port)
-        self._run.ledger.note(self.name, self._process.pid)
+        self._run.ledger.note(self.name, self._process)
         self._wait_until_ready(port)
         return f"postgres://{ROLE}:{quote(self._password, safe='')}@{LOOPBACK}:{port}/{DATABASE}"
 
@@ -120,7 +120,7 @@ class Postgres:
                     self.stop()
                     raise EmbeddedError(
                         f"The database below {self._run.path.parent} was made with other secrets than those there now. "
-                        "Put the old secrets.env back, or remove both with `make clean`."
+                        "Put the old secrets.env back, or remove both with `make erase`."
                     ) from error
                 if time.monotonic() > deadline:
                     self.stop()
@@ -143,7 +143,7 @@ class Postgres:
     def _data_directory(self) -> Path:
         parent = self._run.path
         if self._account is not None and not self._account.can_enter(parent):
-            parent = REACHABLE / self._run.identity()
+            parent = reachable_directory(self._run)
             parent.mkdir(parents=True, exist_ok=True)
         data = parent / "postgres"
         data.mkdir(mode=0o700, exist_ok=True)
@@ -165,6 +165,11 @@ class Postgres:
 
     def _as_account(self) -> dict[str, Any]:
         return {} if self._account is None else self._account.popen_arguments()
+
+
+def reachable_directory(run: RunDirectory) -> Path:
+    """Return where the data of ``run`` lies when PostgreSQL's account cannot reach the run's own directory."""
+    return REACHABLE / run.identity()
 
 
 def _reachable_copy(installed: Path, account: Account) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -69,10 +70,13 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def note(self, name: str, pid: int) -> None:
-        """Note the running process ``pid`` under ``name``."""
+    def note(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        """Note a process just started under ``name``.
+
+        Its command line is taken from the caller: the system shows an empty one for a moment while a program starts.
+        """
         entries = self._read()
-        entries[name] = {"pid": pid, "command_line": psutil.Process(pid).cmdline()}
+        entries[name] = {"pid": process.pid, "command_line": process.args}
         self._path.write_text(json.dumps(entries))
 
     def forget(self, name: str) -> None:

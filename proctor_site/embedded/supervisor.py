@@ -17,12 +17,13 @@ from environ import Env
 
 from proctor_site.embedded.errors import EmbeddedError
 from proctor_site.embedded.ports import port_is_free
+from proctor_site.embedded.postgres import reachable_directory
 from proctor_site.embedded.processes import MARKER, marked_processes, stop_processes, with_descendants
 from proctor_site.embedded.run_directory import RunDirectory
 from proctor_site.embedded.services import Services
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
-SERVERS = {"PORT": 8000, "GATEWAY_PORT": 8001, "METRICS_PORT": 9090}
+SERVERS = {"WEB": 8000, "GATEWAY": 8001, "METRICS": 9090}
 POLL_S = 0.5
 COMMAND_STOP_S = 20
 """How long the command may take to stop: honcho kills its children after 5 s."""
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
         if not run.acquire():
             return _join(run, options)
         try:
-            return _supervise(run, options)
+            return _erase(run, options) if options.erase else _supervise(run, options)
         finally:
             run.release()
     except EmbeddedError as error:
@@ -51,16 +52,28 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--directory", type=Path, default=BASE_DIR / "var", help="where data, logs and secrets live")
     parser.add_argument("--servers", action="store_true", help="the command starts the servers: check their ports")
     parser.add_argument("--with-parent", action="store_true", help="stop when the process that started this one ends")
-    parser.add_argument("command", nargs="+", help="the program to run, after --")
-    return parser.parse_args(arguments)
+    parser.add_argument("--erase", action="store_true", help="remove the directory with all data, and run nothing")
+    parser.add_argument("command", nargs="*", help="the program to run, after --")
+    options = parser.parse_args(arguments)
+    if bool(options.command) == options.erase:
+        parser.error("either a command or --erase is wanted")
+    return options
 
 
 def _join(run: RunDirectory, options: argparse.Namespace) -> int:
     """Run the command beside the run that owns the directory, on its services."""
     environment = run.published()
-    if options.servers or not environment:
+    if options.servers or options.erase or not environment:
         raise EmbeddedError(ALREADY_RUNS)
     return subprocess.run(options.command, env=_overlaid(os.environ, environment), check=False).returncode
+
+
+def _erase(run: RunDirectory, options: argparse.Namespace) -> int:
+    """Remove the database, the secrets, the evidence and all else that lies in the directory."""
+    run.stop_leftovers()
+    shutil.rmtree(reachable_directory(run), ignore_errors=True)  # used only where the clone is out of its reach
+    shutil.rmtree(options.directory)
+    return 0
 
 
 def _supervise(run: RunDirectory, options: argparse.Namespace) -> int:
@@ -125,12 +138,12 @@ def _overlaid(given: Mapping[str, str], added: Mapping[str, str]) -> dict[str, s
 
 def require_free_ports(environment: Mapping[str, str]) -> None:
     """Raise ``EmbeddedError`` naming the first server's port that another program holds."""
-    host = environment.get("HOST") or "127.0.0.1"
-    for name, default in SERVERS.items():
-        port = int(environment.get(name) or default)
+    for server, default in SERVERS.items():
+        host = environment.get(f"{server}_HOST") or "127.0.0.1"
+        port = int(environment.get(f"{server}_PORT") or default)
         if not port_is_free(port, host):
             raise EmbeddedError(
-                f"Port {port} is taken by another program. Stop that one, or choose another port with {name}=…"
+                f"Port {port} is taken by another program. Stop that one, or choose another port with {server}_PORT=…"
             )
 
 

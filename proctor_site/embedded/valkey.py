@@ -42,7 +42,7 @@ class Valkey:
                 stderr=log,
                 start_new_session=True,
             )
-        self._run.ledger.note(self.name, self._process.pid)
+        self._run.ledger.note(self.name, self._process)
         url = f"redis://:{quote(self._password, safe='')}@{LOOPBACK}:{port}/0"
         self._wait_until_ready(url)
         return url

