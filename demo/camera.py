@@ -84,7 +84,8 @@ class Camera:
 
 
 def _moved(matrix: cv2.typing.MatLike, dx: float, dy: float) -> NDArray[np.float64]:
-    return np.asarray(matrix, dtype=np.float64) + np.array([[0.0, 0.0, dx], [0.0, 0.0, dy]])
+    shift: NDArray[np.float64] = np.array([[0.0, 0.0, dx], [0.0, 0.0, dy]])
+    return np.add(matrix, shift, dtype=np.float64)
 
 
 def place_at(scenes: tuple[Scene, ...], letter: str, at_s: float) -> Place | None:
