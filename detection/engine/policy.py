@@ -1,7 +1,8 @@
 """The policy document: which rules run, with which thresholds, times and weights, as plain data.
 
 A policy is stored as JSON, edited by people and overridden per session, so ``Policy.from_dict`` checks every field and
-says what is wrong with it by path (``rules.NO_FACE.hold_s: must be a number from 0 to 600``).
+says what is wrong with it by path (``rules.NO_FACE.hold_s: must be a number from 0 to 600``). What a document leaves
+out has its default, so a document written before a detector existed stays valid.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from detection.engine.fields import FieldErrors, number, read_fields
 
 
 class PolicyError(ValueError):
@@ -38,61 +41,129 @@ TECHNICAL_EVENTS = frozenset({EventType.CONNECTION_LOST, EventType.CAMERA_LOST, 
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """What a rule's thresholds are measured in: the range, and on which side of them the trouble lies."""
+
+    low: float
+    high: float
+    below: bool
+    """True: trouble is a value *below* ``enter``. False: a value of at least ``enter``."""
+
+
+SCALES: Mapping[EventType, Scale] = {
+    EventType.NO_FACE: Scale(0, 100, below=True),  # faces, the doubtful ones included
+    EventType.MULTIPLE_PERSONS: Scale(0, 100, below=False),  # faces beyond doubt
+    EventType.FACE_MISMATCH: Scale(0, 1, below=True),  # similarity
+    EventType.SPEECH_DETECTED: Scale(0, 1, below=False),  # share of an audio window
+    EventType.CONNECTION_LOST: Scale(0, 1, below=False),  # 1: lost
+    EventType.CAMERA_LOST: Scale(0, 1, below=False),  # 1: stopped
+    EventType.MICROPHONE_SILENT: Scale(-120, 0, below=True),  # dBFS
+}
+
+
+@dataclass(frozen=True, slots=True)
 class RulePolicy:
     """When one kind of incident opens and closes.
 
     The measure must reach ``enter`` and stay beyond ``exit`` for ``hold_s`` before an incident opens, and stay on the
     calm side of ``exit`` for ``release_s`` before it closes. Which side is beyond depends on the event type, see
-    ``detection.engine.rules``. After closing, nothing of the kind opens for ``cooldown_s``.
+    ``SCALES``. After closing, nothing of the kind opens for ``cooldown_s``. ``severity`` is the incident's weight.
     """
 
     enabled: bool
     enter: float
     exit: float
-    hold_s: float
-    release_s: float
-    cooldown_s: float
-    severity: float
+    hold_s: float = number(low=0, high=600)
+    release_s: float = number(low=0, high=600)
+    cooldown_s: float = number(low=0, high=3600)
+    severity: float = number(low=0, high=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """What the gateway takes from the media."""
 
-    frames_per_second: float = 2.0
-    audio_window_s: float = 1.0
+    frames_per_second: float = number(2.0, low=0.2, high=10)
+    audio_window_s: float = number(1.0, low=0.5, high=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """When the face is compared with the template; a doubt makes the worker compare every frame."""
+class FacesParameters:
+    """What counts as a face."""
 
-    interval_s: float = 5.0
-    min_face_px: float = 60.0
-    """Narrower faces are not compared: a blurred, small or dark probe never accuses."""
+    enabled: bool = True
+    min_score: float = number(0.6, low=0.5, high=1)
+    """From here on a face is possibly there: it keeps NO_FACE from opening. Faces looking down or half covered score
+    0.6 to 0.8."""
+    sure_score: float = number(0.8, low=0.5, high=1)
+    """From here on it counts as a person for MULTIPLE_PERSONS. Nobody is accused over a doubtful face."""
 
 
-# Sources of the defaults: docs/events.md.
+@dataclass(frozen=True, slots=True)
+class IdentityParameters:
+    """When the face is compared with the template, and which probes are too poor to decide.
+
+    A doubt makes the worker compare every frame. A small, blurred, dark or turned probe never accuses. The limits were
+    read off the comparison scores of photographs made worse step by step (docs/accuracy.md).
+    """
+
+    enabled: bool = True
+    interval_s: float = number(5.0, low=0.1, high=600)
+    min_face_px: float = number(40.0, low=20, high=1000)
+    min_sharpness: float = number(0.011, low=0, high=1)
+    """See ``quality.sharpness``."""
+    min_strength: float = number(10.0, low=0, high=100)
+    """Length of the network's raw vector, which shrinks with noise, haze and covered faces."""
+    min_brightness: float = number(25.0, low=0, high=255)
+    min_contrast: float = number(8.0, low=0, high=128)
+    max_turn_deg: float = number(40.0, low=5, high=90)
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechParameters:
+    """What counts as speech."""
+
+    enabled: bool = True
+    min_probability: float = number(0.5, low=0.05, high=0.99)
+    """Of a 32 ms chunk. 0.5 is what Silero's authors use."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelParameters:
+    """Loudness has nothing to set but whether it is measured."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Detectors:
+    """One section per detector, under the detector's name."""
+
+    faces: FacesParameters = field(default_factory=FacesParameters)
+    identity: IdentityParameters = field(default_factory=IdentityParameters)
+    speech: SpeechParameters = field(default_factory=SpeechParameters)
+    level: LevelParameters = field(default_factory=LevelParameters)
+
+
+def _rule(enter: float, exit_: float, *, hold_s: float, release_s: float, severity: float) -> RulePolicy:
+    return RulePolicy(True, enter, exit_, hold_s=hold_s, release_s=release_s, cooldown_s=0.0, severity=severity)
+
+
 DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
-    EventType.NO_FACE: RulePolicy(True, enter=1.0, exit=1.0, hold_s=3.0, release_s=1.5, cooldown_s=0.0, severity=0.6),
-    EventType.MULTIPLE_PERSONS: RulePolicy(
-        True, enter=2.0, exit=2.0, hold_s=1.5, release_s=2.0, cooldown_s=0.0, severity=0.8
-    ),
-    EventType.FACE_MISMATCH: RulePolicy(
-        True, enter=0.75, exit=0.75, hold_s=2.0, release_s=2.0, cooldown_s=0.0, severity=0.9
-    ),
-    EventType.SPEECH_DETECTED: RulePolicy(
-        True, enter=0.5, exit=0.35, hold_s=1.0, release_s=2.0, cooldown_s=0.0, severity=0.4
-    ),
-    EventType.CONNECTION_LOST: RulePolicy(
-        True, enter=1.0, exit=1.0, hold_s=2.0, release_s=0.0, cooldown_s=0.0, severity=0.3
-    ),
-    EventType.CAMERA_LOST: RulePolicy(
-        True, enter=1.0, exit=1.0, hold_s=2.0, release_s=0.0, cooldown_s=0.0, severity=0.3
-    ),
-    EventType.MICROPHONE_SILENT: RulePolicy(
-        True, enter=-80.0, exit=-75.0, hold_s=10.0, release_s=1.0, cooldown_s=0.0, severity=0.2
-    ),
+    # A sneeze, a look under the desk or a hand before the face hides it for a second or two; leaving takes longer.
+    EventType.NO_FACE: _rule(1, 1, hold_s=3.0, release_s=1.5, severity=0.6),
+    # Three frames in a row at two a second: a false second face does not stay in place that long.
+    EventType.MULTIPLE_PERSONS: _rule(2, 2, hold_s=1.5, release_s=2.0, severity=0.8),
+    # 0.75 is the similarity at SFace's published operating point (see detectors.identity) and FACE_MATCH_THRESHOLD.
+    EventType.FACE_MISMATCH: _rule(0.75, 0.75, hold_s=2.0, release_s=2.0, severity=0.9),
+    # Half a second of speech in a second; a cough or one word does not hold. People pause up to two seconds.
+    EventType.SPEECH_DETECTED: _rule(0.5, 0.35, hold_s=1.0, release_s=2.0, severity=0.4),
+    # WebRTC recovers from most losses within two seconds by itself.
+    EventType.CONNECTION_LOST: _rule(1, 1, hold_s=2.0, release_s=0.0, severity=0.3),
+    EventType.CAMERA_LOST: _rule(1, 1, hold_s=2.0, release_s=0.0, severity=0.3),
+    # A live microphone's own noise is -75 dBFS and louder; a muted one gives digital silence. Browsers' noise
+    # suppression reaches -80 in quiet rooms for seconds at a time.
+    EventType.MICROPHONE_SILENT: _rule(-80, -75, hold_s=10.0, release_s=1.0, severity=0.2),
 }
 
 
@@ -102,18 +173,82 @@ class Policy:
 
     rules: Mapping[EventType, RulePolicy] = field(default_factory=lambda: dict(DEFAULT_RULES))
     sampling: Sampling = field(default_factory=Sampling)
-    identity: Identity = field(default_factory=Identity)
-    lateness_s: float = 0.5
+    detectors: Detectors = field(default_factory=Detectors)
+    lateness_s: float = number(0.5, low=0, high=10)
     """How far behind the newest sample the rules follow, so that what arrives out of order still counts."""
+    gap_s: float = number(5.0, low=1, high=60)
+    """A stream that pauses longer than this was not watched meanwhile: what it had open ends at the last sample."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-able document that ``from_dict`` reads."""
         return {
             "rules": {event.value: dataclasses.asdict(rule) for event, rule in self.rules.items()},
             "sampling": dataclasses.asdict(self.sampling),
-            "identity": dataclasses.asdict(self.identity),
+            "detectors": dataclasses.asdict(self.detectors),
             "lateness_s": self.lateness_s,
+            "gap_s": self.gap_s,
         }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Policy:
+        """Build from a document; raise ``PolicyError`` naming every field that is wrong, missing ones have defaults."""
+        errors: FieldErrors = {}
+        policy = _read_policy(document, errors)
+        if errors:
+            raise PolicyError(errors)
+        return policy
+
+
+def _read_policy(document: Any, errors: FieldErrors) -> Policy:
+    if not isinstance(document, Mapping):
+        errors["policy"] = "must be an object"
+        return DEFAULT_POLICY
+    others = {key: value for key, value in document.items() if key != "rules"}
+    policy = read_fields(DEFAULT_POLICY, others, "", errors)
+    return dataclasses.replace(policy, rules=_read_rules(document.get("rules", {}), errors))
+
+
+def _read_rules(section: Any, errors: FieldErrors) -> dict[EventType, RulePolicy]:
+    rules = dict(DEFAULT_RULES)
+    if not isinstance(section, Mapping):
+        errors["rules"] = "must be an object"
+        return rules
+    for name, values in section.items():
+        if name not in rules:
+            errors[f"rules.{name}"] = f"is no event type; there are {', '.join(rules)}"
+            continue
+        event = EventType(name)
+        rules[event] = read_fields(rules[event], values, f"rules.{name}", errors, ranges=_threshold_ranges(event))
+        _check_sides(event, rules[event], errors)
+    return rules
+
+
+def _threshold_ranges(event: EventType) -> dict[str, tuple[float, float]]:
+    scale = SCALES[event]
+    return {"enter": (scale.low, scale.high), "exit": (scale.low, scale.high)}
+
+
+def _check_sides(event: EventType, rule: RulePolicy, errors: FieldErrors) -> None:
+    """Refuse an ``exit`` that lies deeper in trouble than ``enter``: the incident would close as it opens."""
+    if SCALES[event].below and rule.exit < rule.enter:
+        errors.setdefault(f"rules.{event}.exit", f"must be at least enter ({rule.enter:g})")
+    if not SCALES[event].below and rule.exit > rule.enter:
+        errors.setdefault(f"rules.{event}.exit", f"must be at most enter ({rule.enter:g})")
+
+
+def merge(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``document`` with ``overrides`` laid over it, section by section; neither is changed.
+
+    Objects are merged key by key, everything else is replaced. The result is not checked: ``Policy.from_dict`` does.
+    ``overrides`` that are no object raise ``PolicyError``.
+    """
+    if not isinstance(overrides, Mapping):
+        raise PolicyError({"policy": "must be an object"})
+    merged = dict(document)
+    for key, value in overrides.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
 
 
 DEFAULT_POLICY = Policy()

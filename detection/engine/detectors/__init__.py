@@ -1,0 +1,31 @@
+"""All detectors. A new one costs its file, a line here, an entry in ``weights.toml``, a test and a model card.
+
+They run in this order, and each sees what those before it found in the sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detection.engine.detectors import faces, identity, level, speech
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorEntry:
+    """What a detector needs: the weights it loads, and its class.
+
+    ``build`` gets the loaded models, in the order of ``weights`` (their names in ``weights.toml``).
+    """
+
+    weights: tuple[str, ...]
+    build: Callable[..., Any]
+
+
+DETECTORS: Mapping[str, DetectorEntry] = {
+    "faces": DetectorEntry((faces.MODEL_NAME,), faces.FaceDetector),
+    "identity": DetectorEntry((identity.MODEL_NAME,), identity.FaceEmbedder),
+    "level": DetectorEntry((), level.LevelDetector),
+    "speech": DetectorEntry((speech.MODEL_NAME,), speech.SpeechDetector),
+}

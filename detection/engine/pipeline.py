@@ -1,0 +1,144 @@
+"""Run every detector over samples of many candidates: jobs in, observations out. Keeps nothing between calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from detection.engine.detectors import DETECTORS, DetectorEntry
+from detection.engine.detectors.faces import FaceDetector
+from detection.engine.detectors.identity import FaceEmbedder
+from detection.engine.media import SAMPLE_RATE_HZ, AudioWindow, Frame
+from detection.engine.observations import AUDIO, ERRORS, VIDEO, Face, Observation
+from detection.engine.policy import Policy
+from detection.engine.runtime import Model, RuntimeModelError, load_model
+from detection.engine.samples import AudioJob, AudioSample, Detector, FrameJob, Sample, VideoSample
+from detection.engine.weights import WeightsError, weights_path
+
+__all__ = ["AudioJob", "FrameJob", "Pipeline", "PipelineError"]
+
+Kind = TypeVar("Kind")
+
+logger = logging.getLogger(__name__)
+
+
+class PipelineError(RuntimeError):
+    """A detector that is asked for is switched off; the message says which and why."""
+
+
+class Pipeline:
+    """The loaded detectors of one process."""
+
+    def __init__(self, detectors: Mapping[str, Any], *, unavailable: Mapping[str, str] | None = None) -> None:
+        """Take built detectors by name, in the order they run; ``unavailable`` are those missing, and why."""
+        self._detectors = dict(detectors)
+        self.unavailable: Mapping[str, str] = dict(unavailable or {})
+        self._video: list[Detector[VideoSample]] = self._of(VIDEO)
+        self._audio: list[Detector[AudioSample]] = self._of(AUDIO)
+
+    @classmethod
+    def load(cls, *, device: str = "cpu", entries: Mapping[str, DetectorEntry] = DETECTORS) -> Self:
+        """Load every detector's networks on ``device`` and run each once, so that the first candidate need not wait.
+
+        A detector whose weights cannot be had is switched off, loudly: see ``unavailable``.
+        """
+        detectors: dict[str, Any] = {}
+        unavailable: dict[str, str] = {}
+        for name, entry in entries.items():
+            try:
+                models = [load_model(weights_path(weight), device=device, name=weight) for weight in entry.weights]
+                detectors[name] = entry.build(*models)
+            except (WeightsError, RuntimeModelError) as error:
+                logger.error("Detector %s is switched off: %s", name, error)
+                unavailable[name] = str(error)
+        pipeline = cls(detectors, unavailable=unavailable)
+        pipeline._warm_up()
+        return pipeline
+
+    @property
+    def models(self) -> list[Model]:
+        """Return every loaded network, for health and metrics."""
+        return [model for detector in self._detectors.values() for model in detector.models]
+
+    @property
+    def faces(self) -> FaceDetector:
+        """Return the face detector; switched off: ``PipelineError``."""
+        return _expect(self._detectors.get("faces"), FaceDetector, self.unavailable)
+
+    @property
+    def embedder(self) -> FaceEmbedder:
+        """Return the face embedder; switched off: ``PipelineError``."""
+        return _expect(self._detectors.get("identity"), FaceEmbedder, self.unavailable)
+
+    def analyse_frames(self, jobs: Sequence[FrameJob]) -> list[Observation]:
+        """Measure frames of many candidates; one observation per job, in order.
+
+        A detector that raises on a frame fails on that frame alone, and says so under ``measures["errors"]``.
+        """
+        samples = [VideoSample(job) for job in jobs]
+        for detector in self._video:
+            _run(detector, samples)
+        return [
+            Observation(sample.job.frame.frame_id, VIDEO, sample.job.frame.captured_at, _measures(sample))
+            for sample in samples
+        ]
+
+    def analyse_audio(self, jobs: Sequence[AudioJob]) -> list[Observation]:
+        """Measure audio windows of many candidates; one observation per job, in order. Errors as with frames."""
+        samples = [AudioSample(job) for job in jobs]
+        for detector in self._audio:
+            _run(detector, samples)
+        return [_heard(sample) for sample in samples]
+
+    def _of(self, stream: str) -> list[Any]:
+        return [detector for detector in self._detectors.values() if detector.stream == stream]
+
+    def _warm_up(self) -> None:
+        """Run each network once on nothing: memory is laid out, and on a GPU kernels are chosen."""
+        frame = Frame("", np.zeros((480, 640, 3), np.uint8), 0.0)
+        self.analyse_frames([FrameJob(frame, None, None, Policy())])
+        silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
+        self.analyse_audio([AudioJob(AudioWindow("", silence, 0, 0.0, 1.0), Policy())])
+        if "identity" in self._detectors:
+            somewhere = np.array([[300, 200], [340, 200], [320, 225], [305, 245], [335, 245]], np.float32)
+            self.embedder.probe([(frame.image, Face((280.0, 160.0, 360.0, 260.0), 1.0, somewhere))])
+
+
+def _expect(detector: Any, kind: type[Kind], unavailable: Mapping[str, str]) -> Kind:
+    if not isinstance(detector, kind):
+        raise PipelineError(f"The {kind.__name__} is switched off: {unavailable or 'it is not part of this pipeline'}")
+    return detector
+
+
+def _run(detector: Detector[Sample], samples: Sequence[Sample]) -> None:
+    """Let a detector measure the samples that want it, together; where that fails, each alone."""
+    due = [sample for sample in samples if detector.due(sample)]
+    if not due:
+        return
+    try:
+        measures = detector.measure(due)
+        for sample, measure in zip(due, measures, strict=True):
+            sample.found[detector.name] = measure
+    except Exception as error:
+        logger.exception("Detector %s failed on %d samples", detector.name, len(due))
+        if len(due) > 1:
+            for sample in due:
+                _run(detector, [sample])
+        else:
+            due[0].found.pop(detector.name, None)
+            due[0].errors[detector.name] = f"{type(error).__name__}: {error}"
+
+
+def _measures(sample: VideoSample | AudioSample) -> dict[str, Any]:
+    measures: dict[str, Any] = {name: measure.to_dict() for name, measure in sample.found.items()}
+    if sample.errors:
+        measures[ERRORS] = sample.errors
+    return measures
+
+
+def _heard(sample: AudioSample) -> Observation:
+    window = sample.job.window
+    return Observation(window.window_id, AUDIO, window.ended_at, _measures(sample), started_at=window.started_at)

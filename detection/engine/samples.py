@@ -1,0 +1,95 @@
+"""Samples on their way through the detectors, and the interface that every detector has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.engine.media import AudioWindow, Frame
+from detection.engine.observations import Face, FacesMeasure, Measure
+from detection.engine.policy import Policy
+from detection.engine.runtime import Model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameJob:
+    """A frame to analyse, with what its session says about it.
+
+    ``template``: float32 ``(128,)``, L2-normalised; None where nobody is enrolled. ``previous_captured_at``: capture
+    time of the sampled frame before, None for the first. ``attentive``: the rules want every frame compared.
+    """
+
+    frame: Frame
+    template: NDArray[np.float32] | None
+    previous_captured_at: float | None
+    policy: Policy
+    attentive: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioJob:
+    """An audio window to analyse."""
+
+    window: AudioWindow
+    policy: Policy
+
+
+@dataclass(slots=True, eq=False)
+class VideoSample:
+    """A frame on its way: what the detectors before found, by detector name, and what went wrong."""
+
+    job: FrameJob
+    found: dict[str, Measure] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        """Return the faces found, largest first; empty when there are none or nobody looked."""
+        measure = self.found.get("faces")
+        return measure.faces if isinstance(measure, FacesMeasure) else ()
+
+    def is_due(self, interval_s: float) -> bool:
+        """Return whether what runs each ``interval_s`` runs on this frame: a multiple lies between the last one and it.
+
+        It depends on the frame alone, so any worker decides alike.
+        """
+        previous = self.job.previous_captured_at
+        return previous is None or math.floor(self.job.frame.captured_at / interval_s) > math.floor(
+            previous / interval_s
+        )
+
+
+@dataclass(slots=True, eq=False)
+class AudioSample:
+    """An audio window on its way."""
+
+    job: AudioJob
+    found: dict[str, Measure] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+Sample = TypeVar("Sample", VideoSample, AudioSample, contravariant=True)
+
+
+class Detector(Protocol, Generic[Sample]):
+    """What every detector has. It keeps nothing between calls: any worker, any sample."""
+
+    name: str
+    """Key of its measure, and of its section in the policy's ``detectors``."""
+    stream: str
+    """``video`` or ``audio``."""
+    models: Sequence[Model]
+    """The networks it runs, for health and metrics."""
+
+    def due(self, sample: Sample) -> bool:
+        """Return whether this sample wants measuring, given the policy and what was found before."""
+        ...
+
+    def measure(self, samples: Sequence[Sample]) -> Sequence[Measure]:
+        """Measure samples of many candidates, in order. When it raises, the pipeline tries each sample alone."""
+        ...
