@@ -124,13 +124,13 @@ EXAM = Script(
 
 JOURNEY = Script(
     name="journey",
-    duration_s=36.0,
-    scenes=(Scene(0.0, A_ALONE), Scene(7.0, NOBODY), Scene(15.0, B_ALONE), Scene(30.0, A_ALONE)),
-    utterances=(Utterance(24.0, 30.0, "gmw/en", "Write down that light becomes sugar. Then look at question four."),),
+    duration_s=28.0,
+    scenes=(Scene(0.0, A_ALONE), Scene(7.0, NOBODY), Scene(13.0, B_ALONE), Scene(24.0, A_ALONE)),
+    utterances=(Utterance(18.0, 23.0, "gmw/en", "Write down that light becomes sugar. Then look at question four."),),
     expected=(
-        Expected("NO_FACE", 7.0, 15.0),
-        Expected("FACE_MISMATCH", 15.0, 30.0, onset_late_s=_COMPARE_S),
-        Expected("SPEECH_DETECTED", 24.0, 30.0),
+        Expected("NO_FACE", 7.0, 13.0),
+        Expected("FACE_MISMATCH", 13.0, 24.0, onset_late_s=_COMPARE_S),
+        Expected("SPEECH_DETECTED", 18.0, 23.0),
     ),
 )
 """A short one, for the test that goes through a real browser."""

@@ -9,9 +9,10 @@ import * as view from "./view.js";
 
 const PICTURES = 3;
 const PICTURE_EVERY_MS = 900;
-const HEARD_DB = -55;
+const HEARD_DB = -45;
 const OFF_AFTER_MS = 5_000;
 const SILENT_DB = -85;
+const ENDED = new Set(["session_ended", "token_revoked"]);
 
 const page = view.element("page");
 const sessionPk = page.dataset.session;
@@ -56,16 +57,15 @@ async function load() {
 function stopBecause(error) {
   if (!(error instanceof ApiError)) throw error;
   if (error.code === "token_expired") return view.showStopped("expired");
-  if (error.code === "session_ended") return finish();
+  if (ENDED.has(error.code)) return finish();
   if (error.status >= 400 && error.status < 500 && error.status !== 429) return view.showStopped("invalid");
   view.showStopped("unreachable", load);
 }
 
 async function allow() {
-  const button = view.element("allow");
-  button.disabled = true;
+  if (view.isBusy("allow")) return;
+  view.showBusy("allow", "welcome.asking");
   view.showDeviceProblem(null);
-  view.announce(text("welcome.asking"));
   try {
     room.stream = await openDevices();
   } catch (error) {
@@ -73,7 +73,7 @@ async function allow() {
     view.showDeviceProblem(error.reason, { reason: error.message });
     return;
   } finally {
-    button.disabled = false;
+    view.showReady("allow");
   }
   enterRoom();
 }
@@ -128,31 +128,35 @@ async function devicesChanged() {
 
 async function enrol(event) {
   event.preventDefault();
+  if (view.isBusy("take")) return;
   view.showEnrolProblem([]);
   if (!view.element("consent").checked) {
     view.showEnrolProblem([text("enrol.needConsent")]);
     return view.element("consent").focus();
   }
   const consent = { version: CONSENT_VERSION, given_at: new Date().toISOString(), locale: LOCALE };
-  view.element("take").disabled = true;
   try {
     const images = await takePictures();
-    view.announce(text("enrol.sending"));
+    view.showBusy("take", "enrol.sending");
     await api.enrol(images, consent);
-    session.enrolled = true;
-    view.showRoom("check", { ready: "enrolled" });
-    view.element("start").focus();
+    enrolled();
   } catch (error) {
     enrolFailed(error);
   } finally {
-    view.element("take").disabled = false;
+    view.showReady("take");
   }
+}
+
+function enrolled() {
+  session.enrolled = true;
+  view.showRoom("check", { ready: "enrolled" });
+  view.element("start").focus();
 }
 
 function enrolFailed(error) {
   if (!(error instanceof ApiError)) throw error;
-  if (error.code === "session_ended") return finish();
-  if (error.status === 401 || error.status === 403) return stopBecause(error);
+  if (error.code === "already_enrolled") return enrolled();
+  if (ENDED.has(error.code) || error.status === 401 || error.status === 403) return stopBecause(error);
   view.showEnrolProblem([...enrolSentences(error), text("enrol.again")]);
 }
 
@@ -169,7 +173,7 @@ function enrolSentences(error) {
 async function takePictures() {
   const images = [];
   for (let number = 1; number <= PICTURES; number += 1) {
-    view.announce(text("enrol.taking", { number, count: PICTURES }));
+    view.showBusy("take", "enrol.taking", { number, count: PICTURES });
     view.showCountdown(PICTURES - number + 1);
     await new Promise((resolve) => setTimeout(resolve, PICTURE_EVERY_MS));
     images.push(takePicture(view.element("preview")));

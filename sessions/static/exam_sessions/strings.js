@@ -88,6 +88,7 @@ const STRINGS = {
   "enrol.problem.faces_differ": "The pictures do not seem to show the same person. Please take them again, alone.",
   "enrol.problem.image_invalid": "The picture could not be read. Please take it again.",
   "enrol.problem.workers_unavailable": "The service is busy for a moment. Please try again shortly.",
+  "enrol.problem.consent_invalid": "The date on your computer seems to be wrong. Please set its clock, then try again.",
   "enrol.problem.unreachable": "The pictures could not be sent. Check your internet connection.",
   "enrol.problem.other": "That did not work: {reason}",
 

@@ -98,9 +98,23 @@ export function showCountdown(number) {
   element("countdown").textContent = number || "";
 }
 
-/** Have a screen reader say a sentence that sighted people see from the picture. */
-export function announce(sentence) {
-  element("announcer").textContent = sentence;
+/** Disable a button while something runs, say on it what, and have a screen reader say it too. */
+export function showBusy(id, key, values) {
+  const button = element(id);
+  button.setAttribute("aria-disabled", "true");
+  button.textContent = text(key, values);
+  setText(element("announcer"), button.textContent);
+}
+
+/** Give a button back its own text. */
+export function showReady(id) {
+  const button = element(id);
+  button.removeAttribute("aria-disabled");
+  button.textContent = text(button.dataset.text);
+}
+
+export function isBusy(id) {
+  return element(id).hasAttribute("aria-disabled");
 }
 
 function paragraph(sentence) {
