@@ -54,7 +54,8 @@ CODES: Final[Mapping[str, Code]] = {
     "face_too_small": Code(422, "The face is too small"),
     "face_turned": Code(422, "The face is turned away"),
     "image_blurred": Code(422, "The image is blurred"),
-    "image_dark": Code(422, "The image is too dark"),
+    "image_dark": Code(422, "The face is too dark"),
+    "image_bright": Code(422, "The face is too bright"),
     "faces_differ": Code(422, "The images show different people"),
     # Sessions
     "session_unknown": Code(404, "There is no such session"),

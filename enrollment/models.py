@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
@@ -9,10 +10,19 @@ from django.utils import timezone
 from accounts.models import DataKey, Organisation
 
 EXTERNAL_ID = RegexValidator(
-    r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$",
+    r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z",
     "1 to 128 characters: letters, digits and . _ : @ -, starting with a letter or digit.",
 )
 """Ids that a platform chooses travel in paths and subprotocols: no slashes, spaces or control characters."""
+
+
+def is_external_id(text: str) -> bool:
+    """Tell whether ``text`` can be such an id; what cannot may not even be text to PostgreSQL."""
+    try:
+        EXTERNAL_ID(text)
+    except ValidationError:
+        return False
+    return True
 
 
 class Candidate(models.Model):

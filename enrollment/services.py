@@ -1,5 +1,169 @@
 """What can be done with a candidate: enrol, look up, verify, erase."""
 
-from enrollment.templates import candidate_data_key, template_load
+from __future__ import annotations
 
-__all__ = ["candidate_data_key", "template_load"]
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import Organisation
+from accounts.problems import Problem
+from detection.engine.detectors import identity
+from enrollment.consents import ConsentGiven, consent_record
+from enrollment.embedding import images_embed
+from enrollment.gate import combine, readings_require_good, readings_require_one_person
+from enrollment.models import Candidate, Enrollment, FaceTemplate, is_external_id
+from enrollment.templates import candidate_data_key, template_load, template_store
+
+__all__ = [
+    "Enrolled",
+    "Erased",
+    "Verified",
+    "candidate_data_key",
+    "candidate_enroll",
+    "candidate_find",
+    "candidate_verify",
+    "enrollment_delete",
+    "enrollment_find",
+    "template_load",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """An enrolment that has just been made. ``replaced``: there was a template before."""
+
+    enrollment: Enrollment
+    model: str
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """How a probe compares with the template: ``comparison_score`` raw, ``similarity`` calibrated to 0 to 1."""
+
+    match: bool
+    similarity: float
+    comparison_score: float
+    threshold: float
+    model: str
+    quality: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """The receipt of an erasure: how many rows of each kind are gone."""
+
+    receipt_id: uuid.UUID
+    candidate_id: str
+    erased_at: datetime
+    erased: dict[str, int]
+
+
+def candidate_find(*, organisation: Organisation, candidate_id: str) -> Candidate:
+    """Return the candidate of that id; raise ``Problem`` (``candidate_unknown``) when there is none."""
+    candidate = None
+    if is_external_id(candidate_id):
+        candidates = Candidate.objects.select_related("data_key", "face_template__enrollment__consent")
+        candidate = candidates.filter(organisation=organisation, candidate_id=candidate_id).first()
+    if candidate is None:
+        raise Problem("candidate_unknown", f"There is no candidate '{candidate_id}'.")
+    return candidate
+
+
+def enrollment_find(*, organisation: Organisation, candidate_id: str) -> FaceTemplate:
+    """Return the template with its enrolment and consent; raise ``candidate_unknown`` or ``not_enrolled``."""
+    candidate = candidate_find(organisation=organisation, candidate_id=candidate_id)
+    try:
+        return candidate.face_template
+    except FaceTemplate.DoesNotExist:
+        raise Problem("not_enrolled", f"Candidate '{candidate_id}' has no template.") from None
+
+
+def candidate_enroll(
+    *,
+    organisation: Organisation,
+    candidate_id: str,
+    images: Sequence[bytes],
+    consent: ConsentGiven,
+    only_first: bool = False,
+) -> Enrolled:
+    """Make the candidate's template of one to five pictures; any template before is replaced, the data key kept.
+
+    ``only_first`` refuses to replace (``already_enrolled``). Also raises ``Problem``: ``consent_invalid``, one of the
+    gate's codes, ``faces_differ``, ``workers_unavailable``.
+    """
+    consent.require_valid()
+    readings = images_embed(images)
+    readings_require_good(readings)
+    readings_require_one_person(readings, threshold=settings.FACE_MATCH_THRESHOLD)
+    with transaction.atomic():
+        Candidate.objects.get_or_create(organisation=organisation, candidate_id=candidate_id)
+        candidate = Candidate.objects.select_for_update().get(organisation=organisation, candidate_id=candidate_id)
+        replaced = FaceTemplate.objects.filter(candidate=candidate).exists()
+        if replaced and only_first:
+            raise Problem("already_enrolled", f"Candidate '{candidate_id}' has enrolled already.")
+        enrollment = Enrollment.objects.create(
+            organisation=organisation,
+            candidate=candidate,
+            consent=consent_record(candidate=candidate, given=consent),
+            images=[reading.quality for reading in readings],
+        )
+        template_store(enrollment=enrollment, embedding=combine(readings), model=readings[0].model)
+    return Enrolled(enrollment, readings[0].model, replaced)
+
+
+def candidate_verify(*, organisation: Organisation, candidate_id: str, image: bytes, threshold: float) -> Verified:
+    """Compare one picture with the candidate's template, 1:1; it matches from a similarity of ``threshold`` on.
+
+    Raises ``Problem``: ``candidate_unknown``, ``not_enrolled``, one of the gate's codes, ``workers_unavailable``.
+    """
+    template_row = enrollment_find(organisation=organisation, candidate_id=candidate_id)
+    (reading,) = images_embed([image])
+    readings_require_good([reading])
+    template = template_load(template_row.candidate)
+    if template is None or reading.embedding is None:
+        raise Problem("not_enrolled", f"Candidate '{candidate_id}' has no template that can be read.")
+    score = float(np.dot(reading.embedding, template))
+    similarity = identity.similarity(score)
+    return Verified(similarity >= threshold, similarity, score, threshold, reading.model, reading.quality)
+
+
+def enrollment_delete(*, organisation: Organisation, candidate_id: str) -> Erased:
+    """Erase what makes the candidate recognisable: first the data key, then template and enrolments.
+
+    Once the key is gone, all that it sealed is unreadable, in backups too; so that is committed by itself. Consents
+    stay as a fact. Raises ``Problem``: ``candidate_unknown``, ``not_enrolled``.
+    """
+    candidate = candidate_find(organisation=organisation, candidate_id=candidate_id)
+    erased = {"data_keys": _data_key_destroy(candidate)} | _biometrics_delete(candidate)
+    if not any(erased.values()):
+        raise Problem("not_enrolled", f"Candidate '{candidate_id}' has no template.")
+    receipt = Erased(uuid.uuid4(), candidate.candidate_id, timezone.now(), erased)
+    logger.info("Erased an enrolment: receipt %s, %s.", receipt.receipt_id, erased)
+    return receipt
+
+
+def _data_key_destroy(candidate: Candidate) -> int:
+    with transaction.atomic():
+        locked = Candidate.objects.select_for_update(of=("self",)).select_related("data_key").get(pk=candidate.pk)
+        if locked.data_key is None:
+            return 0
+        locked.data_key.delete()  # sets the candidate's reference to NULL
+    return 1
+
+
+def _biometrics_delete(candidate: Candidate) -> dict[str, int]:
+    with transaction.atomic():
+        templates, _ = FaceTemplate.objects.filter(candidate=candidate).delete()
+        enrollments, _ = Enrollment.objects.filter(candidate=candidate).delete()
+    return {"templates": templates, "enrollments": enrollments}

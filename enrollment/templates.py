@@ -57,9 +57,17 @@ def template_load(candidate: Candidate) -> NDArray[np.float32] | None:
 
     Raises ``SealError`` when the ciphertext was changed or does not belong to this candidate.
     """
-    template = FaceTemplate.objects.filter(candidate=candidate).first()
+    template = _template(candidate)
     data_key = candidate.data_key
     if template is None or data_key is None:
         return None
     plaintext = open_sealed(template.ciphertext, data_key=data_key, purpose=PURPOSE, row=_row(candidate))
     return np.frombuffer(plaintext, dtype=_DTYPE).astype(np.float32)
+
+
+def _template(candidate: Candidate) -> FaceTemplate | None:
+    """Return the candidate's template row, from what ``select_related`` brought where it did."""
+    try:
+        return candidate.face_template
+    except FaceTemplate.DoesNotExist:
+        return None

@@ -84,6 +84,10 @@ class ExamSessionQuerySet(models.QuerySet["ExamSession"]):
         own_id = None if found else as_uuid(session_id)
         return self.filter(id=own_id).first() if own_id else found
 
+    def with_everything(self) -> ExamSessionQuerySet:
+        """Fetch what a session is shown with in the same query."""
+        return self.select_related("organisation", "candidate__face_template", "exam")
+
     def running(self) -> ExamSessionQuerySet:
         """Sessions that have not ended."""
         return self.exclude(state=ExamSession.State.ENDED)
@@ -142,6 +146,11 @@ class ExamSession(models.Model):
 
     def __str__(self) -> str:
         return self.session_id
+
+    @property
+    def enrolled(self) -> bool:
+        """Whether the candidate has a template."""
+        return hasattr(self.candidate, "face_template")
 
     @property
     def policy_document(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -14,7 +15,9 @@ from django.utils import timezone
 
 from accounts.models import Organisation
 from accounts.problems import Problem
+from enrollment.consents import ConsentGiven
 from enrollment.models import Candidate, FaceTemplate
+from enrollment.services import Enrolled, candidate_enroll
 from sessions.announce import session_end_announce
 from sessions.models import Exam, ExamSession
 from sessions.policies import policy_snapshot
@@ -110,6 +113,26 @@ def session_end(*, session: ExamSession, reason: str, at: datetime | None = None
         locked.save(update_fields=["state", "ended_at", "end_reason"])
         transaction.on_commit(partial(session_end_announce, locked))
     return locked
+
+
+def session_enroll(*, session: ExamSession, images: Sequence[bytes], consent: ConsentGiven) -> Enrolled:
+    """Enrol the candidate of a session that was started for it, once.
+
+    Raises ``Problem``: ``session_ended``, ``enrollment_closed``, ``already_enrolled``, and all that enrolling raises.
+    """
+    if session.state == State.ENDED:
+        raise Problem("session_ended", f"Session '{session.session_id}' has ended.")
+    if not session.enroll_on_join:
+        raise Problem("enrollment_closed")
+    if session.enrolled:
+        raise Problem("already_enrolled")
+    return candidate_enroll(
+        organisation=session.organisation,
+        candidate_id=session.candidate.candidate_id,
+        images=images,
+        consent=consent,
+        only_first=True,
+    )
 
 
 def session_state_set(*, session: ExamSession, state: str, at: datetime) -> bool:

@@ -1,0 +1,52 @@
+"""The worker's part of enrolling: read pictures, say what is wrong with them, embed the face."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import shared_task
+
+from detection.engine import quality
+from detection.engine.detectors.identity import MODEL_NAME
+from detection.engine.media import ImageError, decode_image
+from detection.engine.pipeline import Pipeline
+from detection.worker import get_engine
+from enrollment.embedding import TASK_EMBED, ImageProblem, ImageReading, images_fetch, readings_send
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name=TASK_EMBED)
+def embed(*, request_id: str, count: int) -> None:
+    """Read the pictures of a request and answer it; if that fails, tell whoever waits before failing."""
+    images = images_fetch(request_id, count)
+    if images is None:
+        logger.info("Nobody waits for the embedding %s any more.", request_id)
+        return
+    try:
+        engine = get_engine()
+        readings = [image_read(image, engine=engine) for image in images]
+    except Exception:
+        readings_send(request_id, None)
+        raise
+    readings_send(request_id, readings)
+
+
+def image_read(data: bytes, *, engine: Pipeline) -> ImageReading:
+    """Read one picture: embedding and quality, or the problems that forbid using it."""
+    try:
+        image = decode_image(data)
+    except ImageError as error:
+        return _unusable(ImageProblem(error.code, error.message))
+    faces = engine.faces.detect(image)
+    problems = quality.assess(image, faces)
+    if problems:
+        return _unusable(*(ImageProblem(p.code, p.message, p.measured, p.threshold) for p in problems))
+    # The gate lets one person through, and small faces in the background; that person's is the largest certain face.
+    face = next(face for face in faces if face.score >= quality.MIN_SCORE)
+    probe = engine.embedder.probe([(image, face)])[0]
+    return ImageReading(probe.embedding, MODEL_NAME, probe.quality.to_dict())
+
+
+def _unusable(*problems: ImageProblem) -> ImageReading:
+    return ImageReading(None, MODEL_NAME, {}, problems)

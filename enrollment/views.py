@@ -1,0 +1,89 @@
+"""REST: enrol a candidate, look the enrolment up, erase it."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.auth import organisation_of
+from accounts.models import Scope
+from accounts.schema import problem_responses
+from enrollment import serializers
+from enrollment.requests import PARSERS, images_require_small
+from enrollment.services import candidate_enroll, enrollment_delete, enrollment_find
+
+GATE_CODES = (
+    "image_invalid",
+    "image_too_large",
+    "face_missing",
+    "faces_several",
+    "face_too_small",
+    "face_turned",
+    "image_blurred",
+    "image_dark",
+    "image_bright",
+    "workers_unavailable",
+    "queue_unavailable",
+)
+"""What can be wrong with a picture, or with whoever looks at it."""
+
+
+class EnrollView(APIView):
+    """Enrol."""
+
+    required_scope = Scope.ENROLL
+    parser_classes = PARSERS
+
+    @extend_schema(
+        operation_id="enroll",
+        summary="Enrol a candidate",
+        description="Makes the candidate's template of one to five pictures of the same face. A second enrolment "
+        "replaces the template, and `replaced` says so. Consent is checked before any picture is looked at; the "
+        "pictures are not kept. What is wrong with a picture is said by `code`, `image` (its position), `measured` "
+        "and `threshold`; `problems` lists everything that is wrong with any of them.",
+        tags=["candidates"],
+        request={"multipart/form-data": serializers.EnrollForm, "application/json": serializers.EnrollJSON},
+        responses={201: serializers.EnrolledSerializer}
+        | problem_responses("consent_invalid", "faces_differ", *GATE_CODES, body=True),
+    )
+    def post(self, request: Request) -> Response:
+        """Enrol a candidate."""
+        consent = serializers.consent_read(request.data)
+        body = serializers.EnrollSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        images_require_small(body.validated_data["images"])
+        enrolled = candidate_enroll(organisation=organisation_of(request), consent=consent, **body.validated_data)
+        return Response(serializers.EnrolledSerializer(enrolled).data, status=201)
+
+
+class EnrollmentView(APIView):
+    """One candidate's enrolment."""
+
+    required_scope = Scope.ENROLL
+
+    @extend_schema(
+        operation_id="enrollment_read",
+        summary="Look up an enrolment",
+        description="Tells when and with which quality the candidate enrolled. The template itself never leaves.",
+        tags=["candidates"],
+        responses={200: serializers.EnrollmentSerializer} | problem_responses("candidate_unknown", "not_enrolled"),
+    )
+    def get(self, request: Request, candidate_id: str) -> Response:
+        """Look up an enrolment."""
+        template = enrollment_find(organisation=organisation_of(request), candidate_id=candidate_id)
+        return Response(serializers.EnrollmentSerializer(template).data)
+
+    @extend_schema(
+        operation_id="enrollment_erase",
+        summary="Erase an enrolment",
+        description="Destroys the candidate's data key, so that all it sealed is unreadable from then on, in backups "
+        "too; then the template and the enrolments. The fact of consent stays. The answer is the receipt.",
+        tags=["candidates"],
+        responses={200: serializers.ErasedSerializer} | problem_responses("candidate_unknown", "not_enrolled"),
+    )
+    def delete(self, request: Request, candidate_id: str) -> Response:
+        """Erase an enrolment."""
+        erased = enrollment_delete(organisation=organisation_of(request), candidate_id=candidate_id)
+        return Response(serializers.ErasedSerializer(erased).data)

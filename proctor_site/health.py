@@ -1,0 +1,153 @@
+"""Whether the parts work: ``/.well-known/health`` asks each of them, ``/.well-known/live`` only answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, Final
+
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+from redis.exceptions import RedisError
+
+from accounts.redis_client import get_redis
+from detection import messages
+
+logger = logging.getLogger(__name__)
+
+PROBE_TIMEOUT_S: Final = 1.0
+UP: Final = "up"
+DOWN: Final = "down"
+DEGRADED: Final = "degraded"
+
+Part = dict[str, Any]
+
+
+@require_safe
+def live(request: HttpRequest) -> HttpResponse:
+    """Answer that this process runs; it asks nobody else."""
+    return JsonResponse({"status": UP})
+
+
+@require_safe
+def health(request: HttpRequest) -> HttpResponse:
+    """Ask every part, each for at most ``PROBE_TIMEOUT_S``; 503 when one is down."""
+    running = {name: probe.start() for name, probe in _PROBES.items()}
+    deadline = time.monotonic() + PROBE_TIMEOUT_S
+    parts = {name: _result(name, future, deadline) for name, future in running.items()}
+    statuses = {part["status"] for part in parts.values()}
+    status = next((status for status in (DOWN, DEGRADED) if status in statuses), UP)
+    return JsonResponse(
+        {"status": status, "parts": parts},
+        status=503 if status == DOWN else 200,
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _result(name: str, future: Future[Part], deadline: float) -> Part:
+    try:
+        return future.result(timeout=max(0.0, deadline - time.monotonic()))
+    except FutureTimeout:
+        return {"status": DOWN, "reason": f"no answer within {PROBE_TIMEOUT_S:g} s"}
+    except (DatabaseError, RedisError, OSError) as error:
+        # The message may carry addresses and user names: it goes to the log, not to whoever asks.
+        logger.warning("Health: %s is down: %s", name, error)
+        return {"status": DOWN, "reason": "it does not answer"}
+
+
+class Probe:
+    """One question that may hang. While an answer is out, everybody waits for that one: no threads pile up."""
+
+    def __init__(self, ask: Callable[[], Part]) -> None:
+        self._ask = ask
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="health")
+        self._lock = threading.Lock()
+        self._pending: Future[Part] | None = None
+
+    def start(self) -> Future[Part]:
+        """Ask, or join whoever is asking already."""
+        with self._lock:
+            if self._pending is None or self._pending.done():
+                self._pending = self._executor.submit(self._ask)
+            return self._pending
+
+
+def database_part() -> Part:
+    """Ask PostgreSQL on a connection of its own, closed afterwards."""
+    started = time.perf_counter()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            cursor.fetchone()
+    finally:
+        connection.close()
+    return {"status": UP, "ms": _ms_since(started)}
+
+
+def redis_part() -> Part:
+    """Ask Redis."""
+    started = time.perf_counter()
+    get_redis().ping()
+    return {"status": UP, "ms": _ms_since(started)}
+
+
+def workers_part() -> Part:
+    """List the workers that gave a sign of life lately, with each model, its actual provider and its mean time."""
+    workers = [_worker(beat) for beat in _heartbeats(messages.worker_heartbeat_key("*"))]
+    if not workers:
+        return {"status": DOWN, "reason": "no worker gave a sign of life", "workers": []}
+    degraded = any(worker["fallback"] for worker in workers)
+    return {"status": DEGRADED if degraded else UP, "workers": workers}
+
+
+def gateway_part() -> Part:
+    """List the gateways that gave a sign of life lately."""
+    gateways = [_scalars(beat) for beat in _heartbeats(messages.gateway_heartbeat_key("*"))]
+    if not gateways:
+        return {"status": DOWN, "reason": "no gateway gave a sign of life", "gateways": []}
+    return {"status": UP, "gateways": gateways}
+
+
+def _worker(beat: dict[str, Any]) -> dict[str, Any]:
+    """Return what is shown of a worker. ``fallback``: it was to use a GPU and a model of it runs on the CPU."""
+    models = {
+        str(name): {"provider": model.get("provider"), "mean_ms": model.get("mean_ms")}
+        for name, model in beat.get("models", {}).items()
+    }
+    wants_gpu = beat.get("device") == "cuda"
+    fallback = wants_gpu and any("CUDA" not in str(model["provider"]) for model in models.values())
+    return _scalars(beat) | {"fallback": fallback, "models": models}
+
+
+_SHOWN: Final = ("hostname", "pid", "device", "peers", "sessions", "at", "version", "load")
+
+
+def _scalars(beat: dict[str, Any]) -> dict[str, Any]:
+    """Return the plain facts of a heartbeat that are meant to be seen."""
+    return {name: beat[name] for name in _SHOWN if isinstance(beat.get(name), str | int | float)}
+
+
+def _heartbeats(pattern: str) -> list[dict[str, Any]]:
+    redis = get_redis()
+    keys = sorted(redis.scan_iter(match=pattern, count=1000))
+    values = redis.mget(keys) if keys else []
+    return [json.loads(value) for value in values if value is not None]
+
+
+def _ms_since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 1)
+
+
+_PROBES: Final[dict[str, Probe]] = {
+    "database": Probe(database_part),
+    "redis": Probe(redis_part),
+    "workers": Probe(workers_part),
+    "gateway": Probe(gateway_part),
+}

@@ -1,0 +1,240 @@
+"""The shapes of requests and answers about sessions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from django.utils import timezone
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
+from rest_framework import serializers
+
+from detection.engine.policy import EventType, Policy
+from enrollment.serializers import ExternalIdField
+from sessions import joining
+from sessions.models import ExamSession
+from sessions.selectors import gaps_summarise, incidents_count
+from sessions.services import PLANNED
+
+ORDERINGS: Final = ["-created_at", "created_at", "-planned_end_at", "planned_end_at", "-live_at", "-ended_at"]
+MAX_MINUTES: Final = 24 * 60
+
+
+class SessionStartSerializer(serializers.Serializer[Any]):
+    """A session to be started."""
+
+    candidate_id = ExternalIdField()
+    exam_id = ExternalIdField(required=False, allow_null=True, help_text="Made when named for the first time.")
+    session_id = ExternalIdField(required=False, allow_null=True, help_text="Your own name for it; ours if left out.")
+    planned_minutes = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=MAX_MINUTES,
+        help_text=f"How long the session is planned to last from now; {PLANNED // timedelta(minutes=1)} if left out.",
+    )
+    planned_end_at = serializers.DateTimeField(required=False, help_text="The same as a time.")
+    policy = serializers.DictField(
+        required=False, help_text="Overrides of the exam's policy, in the policy document's own form."
+    )
+    enroll_on_join = serializers.BooleanField(
+        default=False,
+        help_text="The candidate need not be known: the candidate page asks for consent and takes the pictures.",
+    )
+
+    def validate_planned_end_at(self, value: Any) -> Any:
+        now = timezone.now()
+        if not now < value <= now + timedelta(minutes=MAX_MINUTES):
+            raise serializers.ValidationError(f"Must lie within the next {MAX_MINUTES} minutes.")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Turn the body into ``session_start``'s arguments."""
+        minutes = attrs.pop("planned_minutes", None)
+        if minutes is not None and "planned_end_at" in attrs:
+            raise serializers.ValidationError("Give planned_minutes or planned_end_at, not both.")
+        if minutes is not None:
+            attrs["planned_end_at"] = timezone.now() + timedelta(minutes=minutes)
+        attrs["overrides"] = attrs.pop("policy", None)
+        return attrs
+
+
+class PolicyNameSerializer(serializers.Serializer[Any]):
+    """Which policy a session is watched under."""
+
+    name = serializers.CharField(source="policy_name")
+    version = serializers.CharField(source="policy_version")
+
+
+class IceServerSerializer(serializers.Serializer[Any]):
+    """As in ``RTCConfiguration.iceServers``."""
+
+    urls = serializers.JSONField(help_text="One address or a list of them.")
+    username = serializers.CharField(required=False)
+    credential = serializers.CharField(required=False)
+
+
+class _SessionSerializer(serializers.Serializer[Any]):
+    """What everybody who may see a session sees."""
+
+    session_id = serializers.CharField(help_text="Your name for the session.")
+    id = serializers.UUIDField(help_text="Ours.")
+    state = serializers.ChoiceField(choices=ExamSession.State.choices)
+    candidate_id = serializers.CharField(source="candidate.candidate_id")
+    exam_id = serializers.SerializerMethodField()
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_exam_id(self, session: ExamSession) -> str | None:
+        return session.exam.exam_id if session.exam else None
+
+
+class _JoinableSerializer(_SessionSerializer):
+    """A session with what is needed to publish to it."""
+
+    whip_url = serializers.SerializerMethodField(help_text="Where the media goes (RFC 9725).")
+    ws_url = serializers.SerializerMethodField(help_text="The live socket.")
+    ice_servers = serializers.SerializerMethodField()
+    planned_end_at = serializers.DateTimeField()
+    expires_at = serializers.SerializerMethodField(help_text="When the join token expires.")
+
+    def get_whip_url(self, session: ExamSession) -> str:
+        return joining.whip_url(session)
+
+    def get_ws_url(self, session: ExamSession) -> str:
+        return joining.ws_url(session)
+
+    @extend_schema_field(IceServerSerializer(many=True))
+    def get_ice_servers(self, session: ExamSession) -> list[dict[str, Any]]:
+        return joining.ice_servers()
+
+    @extend_schema_field(serializers.DateTimeField())
+    def get_expires_at(self, session: ExamSession) -> str | None:
+        return serializers.DateTimeField().to_representation(joining.join_expires_at(session))
+
+
+class SessionStartedSerializer(_JoinableSerializer):
+    """A started session: hand ``candidate_url`` to the candidate, it is all the page needs."""
+
+    join_token = serializers.SerializerMethodField(help_text="Bearer token for `whip_url`, `ws_url` and the page.")
+    candidate_url = serializers.SerializerMethodField()
+    policy = PolicyNameSerializer(source="*")
+
+    def get_join_token(self, session: ExamSession) -> str:
+        return joining.join_token_mint(session)
+
+    def get_candidate_url(self, session: ExamSession) -> str:
+        return joining.candidate_url(session)
+
+
+class GapSerializer(serializers.Serializer[Any]):
+    """Media that nobody looked at, and why."""
+
+    stream = serializers.CharField()
+    reason = serializers.CharField()
+    started_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField()
+    skipped = serializers.IntegerField(help_text="Sampled frames or audio windows.")
+
+
+class GapsSerializer(serializers.Serializer[Any]):
+    """All gaps of a session in figures, and the latest of them."""
+
+    count = serializers.IntegerField()
+    skipped = serializers.IntegerField(help_text="Sampled frames and audio windows, of all gaps.")
+    seconds = serializers.FloatField(help_text="Of all gaps.")
+    latest = GapSerializer(many=True)
+
+
+class IncidentCountSerializer(serializers.Serializer[Any]):
+    """Incidents of one type."""
+
+    event_type = serializers.CharField()
+    count = serializers.IntegerField()
+    open = serializers.IntegerField()
+
+
+class SessionTimesSerializer(_SessionSerializer):
+    """A session with its times."""
+
+    policy = PolicyNameSerializer(source="*")
+    created_at = serializers.DateTimeField()
+    planned_end_at = serializers.DateTimeField()
+    live_at = serializers.DateTimeField(allow_null=True, help_text="When media first arrived.")
+    ended_at = serializers.DateTimeField(allow_null=True)
+    end_reason = serializers.CharField(allow_blank=True)
+    closed_at = serializers.DateTimeField(allow_null=True, help_text="When the rules had closed what was open.")
+
+
+class SessionSerializer(SessionTimesSerializer):
+    """A session in full, as platforms and proctors see it."""
+
+    enrolled = serializers.BooleanField()
+    enroll_on_join = serializers.BooleanField()
+    policy_document = serializers.DictField(help_text="The policy with this session's overrides.")
+    gaps = serializers.SerializerMethodField()
+    incidents = serializers.SerializerMethodField()
+
+    @extend_schema_field(GapsSerializer)
+    def get_gaps(self, session: ExamSession) -> dict[str, Any]:
+        return dict(GapsSerializer(gaps_summarise(session)).data)
+
+    @extend_schema_field(IncidentCountSerializer(many=True))
+    def get_incidents(self, session: ExamSession) -> list[dict[str, Any]]:
+        return incidents_count(session)
+
+
+class SessionRowSerializer(SessionTimesSerializer):
+    """A session in a list."""
+
+    incident_count = serializers.IntegerField()
+    open_incident_count = serializers.IntegerField()
+
+
+class JoiningSerializer(_JoinableSerializer):
+    """A session as the candidate sees it: what is needed to take part, nothing of what was noticed."""
+
+    enrolled = serializers.BooleanField()
+    enroll_on_join = serializers.BooleanField()
+    ended_at = serializers.DateTimeField(allow_null=True)
+    watched = serializers.SerializerMethodField(help_text="The kinds of incident that are looked for.")
+
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=[e.value for e in EventType])))
+    def get_watched(self, session: ExamSession) -> list[str]:
+        rules = Policy.from_dict(session.policy_document).rules
+        return [event.value for event, rule in rules.items() if rule.enabled]
+
+
+class SessionListQuerySerializer(serializers.Serializer[Any]):
+    """How the list of sessions may be filtered and sorted."""
+
+    state = serializers.ChoiceField(choices=ExamSession.State.choices, required=False)
+    exam_id = ExternalIdField(required=False)
+    candidate_id = ExternalIdField(required=False)
+    since = serializers.DateTimeField(required=False, help_text="Created at this time or later.")
+    until = serializers.DateTimeField(required=False, help_text="Created before this time.")
+    search = serializers.CharField(
+        required=False, max_length=128, help_text="Part of the session's, the candidate's or the exam's id."
+    )
+    ordering = serializers.ChoiceField(choices=ORDERINGS, default="-created_at")
+
+
+class PageQuerySerializer(serializers.Serializer[Any]):
+    """Which page."""
+
+    page = serializers.IntegerField(required=False, min_value=1)
+    page_size = serializers.IntegerField(required=False, min_value=1, max_value=200, help_text="50 if left out.")
+
+
+class SessionPageSerializer(serializers.Serializer[Any]):
+    """One page of sessions."""
+
+    count = serializers.IntegerField(help_text="Of all pages.")
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = SessionRowSerializer(many=True)
+
+
+SESSION_OR_JOINING: Final = PolymorphicProxySerializer(
+    component_name="SessionOrJoining",
+    serializers=[SessionSerializer, JoiningSerializer],
+    resource_type_field_name=None,
+)

@@ -1,0 +1,14 @@
+"""Addresses about sessions, below ``/api/v1/``."""
+
+from django.urls import path
+
+from sessions import views
+
+urlpatterns = [
+    path("verify", views.VerifyView.as_view(), name="verify"),
+    path("session/start", views.SessionStartView.as_view(), name="session-start"),
+    path("session/<str:session_id>", views.SessionView.as_view(), name="session"),
+    path("session/<str:session_id>/end", views.SessionEndView.as_view(), name="session-end"),
+    path("session/<str:session_id>/enroll", views.SessionEnrollView.as_view(), name="session-enroll"),
+    path("admin/sessions", views.SessionListView.as_view(), name="admin-sessions"),
+]

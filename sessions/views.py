@@ -1,0 +1,199 @@
+"""REST: start, read, end and list sessions; enrol on joining; compare a picture with a template."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.auth import API_KEY_OR_STAFF, ApiKeyAuthentication, HasScopeOrStaffReads, organisation_of
+from accounts.models import Scope
+from accounts.problems import Problem
+from accounts.schema import problem_responses
+from detection.engine.policy import EventType, Policy
+from enrollment import serializers as candidates
+from enrollment.requests import PARSERS, images_require_small
+from enrollment.services import candidate_verify
+from enrollment.views import GATE_CODES
+from sessions import serializers
+from sessions.auth import JoinPrincipal, JoinsOnly, JoinsOrHasScope, JoinTokenAuthentication
+from sessions.models import ExamSession, as_uuid
+from sessions.policies import policy_default
+from sessions.selectors import session_find, sessions_list
+from sessions.services import session_end, session_enroll, session_start
+
+_TOKEN_CODES = ("token_invalid", "token_expired", "token_wrong_session")
+
+
+def _own_session(request: Request, session_id: str) -> ExamSession:
+    """Return the session of the request's join token; raise ``Problem`` when the address names another one."""
+    assert isinstance(request.user, JoinPrincipal)
+    session = request.user.session
+    if session_id != session.session_id and as_uuid(session_id) != session.id:
+        raise Problem("token_wrong_session", "This join token belongs to another session.")
+    return session
+
+
+class SessionStartView(APIView):
+    """Start."""
+
+    required_scope = Scope.SESSIONS
+
+    @extend_schema(
+        operation_id="session_start",
+        summary="Start a session",
+        description="The answer holds what a client needs to publish. `candidate_url` alone is enough for the "
+        "candidate page. A session that is named twice is refused, so a repeated request starts nothing twice.",
+        tags=["sessions"],
+        request=serializers.SessionStartSerializer,
+        responses={201: serializers.SessionStartedSerializer}
+        | problem_responses(
+            "candidate_unknown", "candidate_not_enrolled", "session_exists", "policy_invalid", body=True
+        ),
+    )
+    def post(self, request: Request) -> Response:
+        """Start a session."""
+        body = serializers.SessionStartSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        session = session_start(organisation=organisation_of(request), **body.validated_data)
+        return Response(serializers.SessionStartedSerializer(session).data, status=201)
+
+
+class SessionView(APIView):
+    """One session."""
+
+    authentication_classes = [JoinTokenAuthentication, ApiKeyAuthentication]  # the first leaves keys to the second
+    permission_classes = [JoinsOrHasScope]
+    required_scope = Scope.SESSIONS
+
+    @extend_schema(
+        operation_id="session_read",
+        summary="Read a session",
+        description="By API key: everything. By the session's own join token: what the candidate needs to take part.",
+        tags=["sessions"],
+        responses={200: serializers.SESSION_OR_JOINING} | problem_responses("session_unknown", *_TOKEN_CODES),
+    )
+    def get(self, request: Request, session_id: str) -> Response:
+        """Read a session."""
+        if isinstance(request.user, JoinPrincipal):
+            return Response(serializers.JoiningSerializer(_own_session(request, session_id)).data)
+        session = session_find(organisation=organisation_of(request), session_id=session_id)
+        return Response(serializers.SessionSerializer(session).data)
+
+
+class SessionEndView(APIView):
+    """End."""
+
+    required_scope = Scope.SESSIONS
+
+    @extend_schema(
+        operation_id="session_end",
+        summary="End a session",
+        description="Voids the join token, lets the gateway drop the candidate, and closes what is open.",
+        tags=["sessions"],
+        request=None,
+        responses={200: serializers.SessionTimesSerializer} | problem_responses("session_unknown", "session_ended"),
+    )
+    def post(self, request: Request, session_id: str) -> Response:
+        """End a session."""
+        session = session_find(organisation=organisation_of(request), session_id=session_id)
+        return Response(serializers.SessionTimesSerializer(session_end(session=session, reason="requested")).data)
+
+
+class SessionEnrollView(APIView):
+    """Enrol from the candidate page."""
+
+    authentication_classes = [JoinTokenAuthentication]
+    permission_classes = [JoinsOnly]
+    parser_classes = PARSERS
+
+    @extend_schema(
+        operation_id="session_enroll",
+        summary="Enrol on joining",
+        description="What the candidate page does for a session started with `enroll_on_join`, once: consent and "
+        "pictures of the candidate, with the session's join token.",
+        tags=["sessions"],
+        request=candidates.JoinEnrollJSON,
+        responses={201: candidates.EnrolledSerializer}
+        | problem_responses(
+            "session_ended",
+            "enrollment_closed",
+            "already_enrolled",
+            "consent_invalid",
+            "faces_differ",
+            *_TOKEN_CODES,
+            *GATE_CODES,
+            body=True,
+        ),
+    )
+    def post(self, request: Request, session_id: str) -> Response:
+        """Enrol on joining."""
+        session = _own_session(request, session_id)
+        consent = candidates.consent_read(request.data)
+        body = candidates.PicturesSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        images_require_small(body.validated_data["images"])
+        enrolled = session_enroll(session=session, consent=consent, **body.validated_data)
+        return Response(candidates.EnrolledSerializer(enrolled).data, status=201)
+
+
+class VerifyView(APIView):
+    """Compare 1:1. It is here and not with enrolment because the threshold is the policy's."""
+
+    required_scope = Scope.VERIFY
+    parser_classes = PARSERS
+
+    @extend_schema(
+        operation_id="verify",
+        summary="Compare a picture with a candidate's template",
+        description="`similarity` is calibrated to 0-1 and matches from `threshold` on, which is the default policy's. "
+        "A picture too poor to decide on is refused, as when enrolling.",
+        tags=["candidates"],
+        request={"multipart/form-data": candidates.VerifyForm, "application/json": candidates.VerifySerializer},
+        responses={200: candidates.VerifiedSerializer}
+        | problem_responses("candidate_unknown", "not_enrolled", *GATE_CODES, body=True),
+    )
+    def post(self, request: Request) -> Response:
+        """Compare a picture with a candidate's template."""
+        body = candidates.VerifySerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        images_require_small([body.validated_data["image"]])
+        organisation = organisation_of(request)
+        policy = Policy.from_dict(policy_default(organisation=organisation).document)
+        threshold = policy.rules[EventType.FACE_MISMATCH].enter
+        verified = candidate_verify(organisation=organisation, threshold=threshold, **body.validated_data)
+        return Response(candidates.VerifiedSerializer(verified).data)
+
+
+class SessionPagination(PageNumberPagination):
+    """Pages of 50, up to 200."""
+
+    page_size = 50
+    max_page_size = 200
+    page_size_query_param = "page_size"
+
+
+class SessionListView(APIView):
+    """The organisation's sessions, for proctors' screens."""
+
+    authentication_classes = API_KEY_OR_STAFF
+    permission_classes = [HasScopeOrStaffReads]
+    required_scope = Scope.ADMIN
+
+    @extend_schema(
+        operation_id="session_list",
+        summary="List sessions",
+        tags=["sessions"],
+        parameters=[serializers.SessionListQuerySerializer, serializers.PageQuerySerializer],
+        responses={200: serializers.SessionPageSerializer} | problem_responses("request_invalid", "not_found"),
+    )
+    def get(self, request: Request) -> Response:
+        """List sessions."""
+        query = serializers.SessionListQuerySerializer(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        sessions = sessions_list(organisation=organisation_of(request), **query.validated_data)
+        pagination = SessionPagination()
+        page = pagination.paginate_queryset(sessions, request, view=self) or []
+        return pagination.get_paginated_response(serializers.SessionRowSerializer(page, many=True).data)
