@@ -1,5 +1,45 @@
+"""The lowest app: who asks, with which key, and which keys seal what is stored."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery.signals import worker_init
 from django.apps import AppConfig
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+
+logger = logging.getLogger(__name__)
 
 
 class AccountsConfig(AppConfig):
     name = "accounts"
+
+    def ready(self) -> None:
+        """Refuse to start with key-encryption keys that cannot be used."""
+        from accounts import keys, schema  # noqa: F401  # models are there only now; schema registers itself
+
+        keys.key_ring()
+        worker_init.connect(_refuse_wrong_keys, dispatch_uid="accounts.keys", weak=False)
+
+
+def _refuse_wrong_keys(**_: Any) -> None:
+    """Stop a worker whose keys are not those of this database, as the web process does."""
+    try:
+        keys_verify_at_start()
+    except ImproperlyConfigured as error:
+        raise SystemExit(str(error)) from None  # Celery logs any other exception and starts nevertheless
+
+
+def keys_verify_at_start() -> None:
+    """Raise ``ImproperlyConfigured`` when the keys do not fit the database; if that is away, they are checked later.
+
+    Later means before the first value is sealed, so that nothing is ever sealed under a wrong key.
+    """
+    from accounts.keys import keys_verify
+
+    try:
+        keys_verify()
+    except DatabaseError as error:
+        logger.warning("The key-encryption keys could not be checked against the database yet: %s", error)

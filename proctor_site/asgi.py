@@ -6,4 +6,12 @@ from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proctor_site.settings")
-application = ProtocolTypeRouter({"http": get_asgi_application()})
+django_application = get_asgi_application()  # before anything that imports models
+
+from django.conf import settings  # noqa: E402
+
+from accounts.apps import keys_verify_at_start  # noqa: E402
+from proctor_site.body_limit import BodyLimit  # noqa: E402
+
+keys_verify_at_start()
+application = ProtocolTypeRouter({"http": BodyLimit(django_application, max_bytes=settings.BODY_MAX_BYTES)})

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from proctor_site.metrics_server import shared_registry
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer in Prometheus' text format, to addresses in ``METRICS_ALLOWED_NETWORKS`` alone."""
     if not _allowed(request):
         return HttpResponse("Metrics are not for this address.\n", status=403, content_type="text/plain")
-    return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
-
-
-def _registry() -> CollectorRegistry:
-    """Return what to show: the sum over processes where they share a directory, else this process alone."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return REGISTRY
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
+    return HttpResponse(generate_latest(shared_registry()), content_type=CONTENT_TYPE_LATEST)
 
 
 def _allowed(request: HttpRequest) -> bool:

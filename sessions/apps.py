@@ -1,4 +1,11 @@
+"""Exams, policies, sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class SessionsConfig(AppConfig):
@@ -7,3 +14,17 @@ class SessionsConfig(AppConfig):
     name = "sessions"
     label = "exam_sessions"
     verbose_name = "Exam sessions"
+
+    def ready(self) -> None:
+        """Have every organisation's default policy made with the tables, so that the admin shows it from the start."""
+        from sessions import auth  # noqa: F401  # registers its part of the OpenAPI document
+
+        post_migrate.connect(_make_default_policies, sender=self)
+
+
+def _make_default_policies(**_: Any) -> None:
+    from accounts.models import Organisation
+    from sessions.policies import policy_default
+
+    for organisation in Organisation.objects.all():
+        policy_default(organisation=organisation)

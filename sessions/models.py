@@ -6,11 +6,13 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
-from django.db import models
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
 from django.utils import timezone
 
 from accounts.models import Organisation
-from detection.engine.policy import DEFAULT_POLICY
+from detection.engine.policy import DEFAULT_POLICY, PolicyError
+from detection.engine.policy import Policy as EnginePolicy
 from enrollment.models import EXTERNAL_ID, Candidate
 
 
@@ -49,6 +51,24 @@ class Policy(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} v{self.version}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store; a changed document gets the next version, so that incidents tell which one they were judged by."""
+        with transaction.atomic():
+            stored = Policy.objects.select_for_update().filter(pk=self.pk).first() if self.pk else None
+            if stored is not None:
+                self.version = stored.version + int(stored.document != self.document)
+            if kwargs.get("update_fields") is not None:
+                kwargs["update_fields"] = {*kwargs["update_fields"], "version", "updated_at"}
+            super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Refuse a document the engine cannot use, naming each field by path."""
+        try:
+            EnginePolicy.from_dict(self.document)
+        except PolicyError as error:
+            messages = [f"{path}: {message}" for path, message in error.errors.items()]
+            raise ValidationError({"document": messages}) from None
 
 
 class Exam(models.Model):
