@@ -59,7 +59,7 @@ async def wait_until_healthy(http: aiohttp.ClientSession, base_url: str) -> dict
                 health: dict[str, Any] = await response.json(content_type=None)
             if response.ok:
                 return health
-            ill = {name: part for name, part in health["parts"].items() if part["status"] != "ok"}
+            ill = {name: part for name, part in health["parts"].items() if part["status"] == "down"}
         except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
             ill = error
         if time.monotonic() > deadline:

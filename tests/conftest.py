@@ -21,6 +21,8 @@ from proctor_site.embedded.run_directory import RunDirectory, sweep_temporary
 PREFIX = "sd-proctor-test-"
 ROOT = Path(__file__).resolve().parent.parent
 
+pytest_plugins = ["tests.stack"]
+
 
 def _start_services() -> tuple[Services, tempfile.TemporaryDirectory[str]]:
     sweep_temporary(PREFIX)  # of sessions that were killed
