@@ -1,19 +1,20 @@
 # Three images from one file; the last is the default, so `docker build -t sd-proctor .` gives web.
 #   docker build --target gateway -t sd-proctor-gateway .
 #   docker build --target worker  -t sd-proctor-worker .
-#   docker build --target worker --build-arg REQUIREMENTS=requirements-gpu.txt …  for a CUDA machine
+#   docker build --target worker --build-arg REQUIREMENTS=requirements-gpu.txt -t sd-proctor-worker-gpu .
 
 FROM python:3.11-slim-bookworm AS base
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 \
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
-    WEIGHTS_DIR=/srv/weights EVIDENCE_DIR=/srv/evidence PROMETHEUS_MULTIPROC_DIR=/srv/metrics
+    WEIGHTS_DIR=/srv/weights EVIDENCE_DIR=/srv/evidence PROMETHEUS_MULTIPROC_DIR=/srv/metrics METRICS_HOST=0.0.0.0
 RUN useradd --system --uid 10001 --home-dir /srv --shell /usr/sbin/nologin proctor \
- && mkdir -p /srv/app /srv/weights /srv/evidence /srv/metrics && chown -R proctor /srv
+ && mkdir -p /srv/app /srv/weights /srv/evidence /srv/metrics \
+ && chown proctor /srv/evidence /srv/metrics
 WORKDIR /srv/app
 COPY requirements.txt ./
 RUN pip install -r requirements.txt
 
-# Weights are fetched once, checked against weights.toml, and copied into the images that run models.
+# Weights are fetched once, checked against weights.toml, and copied into the image that runs models.
 FROM base AS weights
 COPY detection ./detection
 RUN python -m detection.engine.weights fetch
@@ -31,21 +32,25 @@ USER proctor
 
 FROM app AS gateway
 ENV GATEWAY_HOST=0.0.0.0
-EXPOSE 8001 9090
+EXPOSE 8001
 CMD ["python", "-m", "media_gateway"]
 
+# Web and worker show their metrics on 9090 by a small server beside the main process, which the container follows.
 FROM app AS worker
 ARG REQUIREMENTS=""
 USER root
-COPY requirements*.txt ./
+COPY requirements-gpu.txt ./
 RUN if [ -n "$REQUIREMENTS" ]; then pip uninstall -y onnxruntime && pip install -r "$REQUIREMENTS"; fi
+COPY --from=weights /srv/weights /srv/weights
 USER proctor
-COPY --from=weights --chown=proctor /srv/weights /srv/weights
 EXPOSE 9090
-CMD ["celery", "-A", "proctor_site", "worker", "-Q", "vision,audio,alerts,enrollment", "--loglevel", "INFO"]
+CMD ["sh", "-c", "python -m proctor_site.metrics_server & exec celery -A proctor_site worker -Q ${QUEUES:-vision,audio,enrollment,alerts} -P ${WORKER_POOL:-prefork} --loglevel ${LOG_LEVEL:-INFO}"]
 
 FROM app AS web
-RUN DATABASE_URL=postgres://x REDIS_URL=redis://x SECRET_KEY=x JOIN_TOKEN_KEY=x KEY_ENCRYPTION_KEYS=build:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
+USER root
+RUN DATABASE_URL=postgres://build REDIS_URL=redis://build SECRET_KEY=build JOIN_TOKEN_KEY=build \
+    KEY_ENCRYPTION_KEYS=build:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
     python manage.py collectstatic --noinput
+USER proctor
 EXPOSE 8000 9090
-CMD ["daphne", "-b", "0.0.0.0", "-p", "8000", "proctor_site.asgi:application"]
+CMD ["sh", "-c", "python -m proctor_site.metrics_server & exec daphne -b 0.0.0.0 -p 8000 proctor_site.asgi:application"]

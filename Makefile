@@ -26,17 +26,19 @@ export PATH OMP_NUM_THREADS OPENBLAS_NUM_THREADS PYTHONUNBUFFERED ONCE
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
+# The demo's own webhook receiver listens on the loopback interface.
 demo: $(VENV)/.embedded weights
 	@mkdir -p var/log
 	@sed -E 's#^([a-z]+): (.*)$$#\1: \2 >var/log/\1.log 2>\&1#' Procfile > var/Procfile.demo
 	@echo 'demo: exec python -m demo' >> var/Procfile.demo
-	@$(SUPERVISE) --servers -- sh -c '$(MIGRATE) && exec $(HONCHO) --no-prefix -d . -f var/Procfile.demo start'
+	@WEBHOOK_ALLOWED_NETWORKS=127.0.0.0/8; export WEBHOOK_ALLOWED_NETWORKS; \
+	$(SUPERVISE) --servers -- sh -c '$(MIGRATE) && exec $(HONCHO) --no-prefix -d . -f var/Procfile.demo start'
 
 run: $(VENV)/.embedded weights
 	@$(SUPERVISE) --servers -- sh -c '$(MIGRATE) && exec $(HONCHO) start'
 
 test: $(VENV)/.dev weights
-	@$(PY) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	@exec $(PY) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
 
 bench: $(VENV)/.dev weights
 	@$(SUPERVISE) -- $(PY) -m benchmarks $(ARGS)

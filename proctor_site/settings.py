@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from detection import messages
 from proctor_site.env import env
 from proctor_site.navigation import UNFOLD as UNFOLD
@@ -158,8 +160,8 @@ JOIN_GRACE_S = env.int("JOIN_GRACE_S", default=900)
 KEY_ENCRYPTION_KEYS = env.required("KEY_ENCRYPTION_KEYS")
 FACE_MATCH_THRESHOLD = env.float("FACE_MATCH_THRESHOLD", default=0.75)
 MODEL_DEVICE = env.str("MODEL_DEVICE", default="cpu")
-WEIGHTS_DIR = Path(env.str("WEIGHTS_DIR", default=str(BASE_DIR / "var" / "weights")))
-EVIDENCE_DIR = Path(env.str("EVIDENCE_DIR", default=str(BASE_DIR / "var" / "evidence")))
+WEIGHTS_DIR = BASE_DIR / env.str("WEIGHTS_DIR", default="var/weights")
+EVIDENCE_DIR = BASE_DIR / env.str("EVIDENCE_DIR", default="var/evidence")
 EVIDENCE_DAYS = env.int("EVIDENCE_DAYS", default=30)
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -173,3 +175,5 @@ ICE_SERVERS = env.json("ICE_SERVERS", default=[])
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
 KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", default="")
 TRITON_ENABLED = env.bool("TRITON_ENABLED", default=False)
+if TRITON_ENABLED:
+    raise ImproperlyConfigured("TRITON_ENABLED is true, but this version runs its models itself: set it to false.")

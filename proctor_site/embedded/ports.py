@@ -9,7 +9,10 @@ LOOPBACK = "127.0.0.1"
 
 
 def port_is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Return whether a server could listen on ``host:port`` now."""
+    """Return whether a server could listen on ``host:port`` now, and none answers there on the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
+        if client.connect_ex((LOOPBACK, port)) == 0:  # some systems would let us bind beside a server on all addresses
+            return False
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is not "taken"

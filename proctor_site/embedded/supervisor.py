@@ -16,7 +16,7 @@ from types import FrameType
 from environ import Env
 
 from proctor_site.embedded.errors import EmbeddedError
-from proctor_site.embedded.ports import port_is_free
+from proctor_site.embedded.ports import LOOPBACK, port_is_free
 from proctor_site.embedded.postgres import reachable_directory
 from proctor_site.embedded.processes import MARKER, marked_processes, stop_processes, with_descendants
 from proctor_site.embedded.run_directory import RunDirectory
@@ -84,6 +84,7 @@ def _supervise(run: RunDirectory, options: argparse.Namespace) -> int:
         environment = services.start()
         if options.servers:
             require_free_ports(os.environ)  # after the leftovers of a killed run have been stopped
+            environment |= public_addresses(os.environ)
         shutil.rmtree(metrics, ignore_errors=True)  # counters of processes that are gone
         metrics.mkdir()
         environment = {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} | environment
@@ -138,13 +139,27 @@ def _overlaid(given: Mapping[str, str], added: Mapping[str, str]) -> dict[str, s
 
 def require_free_ports(environment: Mapping[str, str]) -> None:
     """Raise ``EmbeddedError`` naming the first server's port that another program holds."""
-    for server, default in SERVERS.items():
-        host = environment.get(f"{server}_HOST") or "127.0.0.1"
-        port = int(environment.get(f"{server}_PORT") or default)
-        if not port_is_free(port, host):
+    for server in SERVERS:
+        port = _port_of(server, environment)
+        if not port_is_free(port, environment.get(f"{server}_HOST") or LOOPBACK):
             raise EmbeddedError(
                 f"Port {port} is taken by another program. Stop that one, or choose another port with {server}_PORT=…"
             )
+
+
+def public_addresses(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return under which addresses this machine's browser finds web and gateway."""
+    return {
+        "PUBLIC_URL": f"http://localhost:{_port_of('WEB', environment)}",
+        "GATEWAY_PUBLIC_URL": f"http://localhost:{_port_of('GATEWAY', environment)}",
+    }
+
+
+def _port_of(server: str, environment: Mapping[str, str]) -> int:
+    text = environment.get(f"{server}_PORT") or str(SERVERS[server])
+    if not text.isdigit():
+        raise EmbeddedError(f"{server}_PORT={text} is not a port")
+    return int(text)
 
 
 class _Stopping:

@@ -27,7 +27,7 @@ def weights_path(name: str, *, directory: Path | None = None) -> Path:
 
 def default_directory() -> Path:
     """Return ``WEIGHTS_DIR``, or ``var/weights`` below the repository when it is not set."""
-    return Path(os.environ.get("WEIGHTS_DIR") or ROOT / "var" / "weights")
+    return ROOT / (os.environ.get("WEIGHTS_DIR") or "var/weights")
 
 
 class Store:
