@@ -1,4 +1,4 @@
-"""Wake-ups: the delivery through Celery, the live sockets through the channel layer. Best effort, never raising.
+"""Wake-ups: the delivery through Celery, the live sockets through the channel layer. They never raise and never block.
 
 What a wake-up is about lies committed in the database. When Redis is away the wake-up is dropped and counted; the sweep
 and the sockets' slow poll find the rest.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
+import functools
 import logging
 import os
 import threading
@@ -37,12 +37,8 @@ def group_name(session_id: uuid.UUID) -> str:
 
 
 def delivery(subscription_id: uuid.UUID) -> None:
-    """Ask a worker to deliver what is due to a subscription."""
-    try:
-        current_app.send_task(TASK_DELIVER, args=[str(subscription_id)], retry=False, ignore_result=True)
-    except (OperationalError, RedisError, OSError) as error:
-        LOST.labels(kind="delivery").inc()
-        logger.warning("Could not wake the delivery to %s, the sweep will: %s", subscription_id, error)
+    """Ask a worker to deliver what is due to a subscription; returns at once."""
+    _deliveries().put(subscription_id)
 
 
 def broadcast(session_id: uuid.UUID, message: dict[str, Any]) -> None:
@@ -51,21 +47,62 @@ def broadcast(session_id: uuid.UUID, message: dict[str, Any]) -> None:
     ``detections`` messages are passed on as they are. ``alert``, ``incident`` and ``state`` only tell the sockets to
     look into the database, so that nobody sees them lost, doubled or out of order.
     """
-    _sender().put(group_name(session_id), message)
+    _broadcasts().put(group_name(session_id), message)
 
 
-class Sender:
+class DeliveryWaker:
+    """A thread that queues ``alerts.deliver``: a Redis that is away costs seconds, which no transaction should wait.
+
+    Wake-ups of one subscription that are waiting already are one.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[uuid.UUID, None] = {}
+        self._busy = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, name="wake-deliveries", daemon=True).start()
+
+    def put(self, subscription_id: uuid.UUID) -> None:
+        """Queue a wake-up."""
+        with self._changed:
+            self._waiting[subscription_id] = None
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything queued so far is sent or given up; tell whether that happened in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: bool(self._waiting))
+                subscription_id = next(iter(self._waiting))
+                del self._waiting[subscription_id]
+                self._busy = True
+            _send_task(subscription_id)
+
+
+def _send_task(subscription_id: uuid.UUID) -> None:
+    try:
+        current_app.send_task(TASK_DELIVER, args=[str(subscription_id)], retry=False, ignore_result=True)
+    except (OperationalError, RedisError, OSError) as error:
+        LOST.labels(kind="delivery").inc()
+        logger.warning("Could not wake the delivery to %s, the sweep will: %s", subscription_id, error)
+
+
+class Broadcaster:
     """A thread with an event loop of its own, so that synchronous code has one lasting connection to the layer."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
         self._waiting: deque[tuple[str, dict[str, Any]]] = deque(maxlen=BACKLOG)
         self._loop = asyncio.new_event_loop()
         self._ready = asyncio.Event()
         self._idle = threading.Event()
         self._idle.set()
-        self._thread = threading.Thread(target=self._run, name="broadcast", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="broadcast", daemon=True).start()
 
     def put(self, group: str, message: dict[str, Any]) -> None:
         """Queue a message, dropping the oldest when ``BACKLOG`` are waiting."""
@@ -103,26 +140,26 @@ class Sender:
             logger.warning("Could not wake the sockets of %s: %s", group, error)
 
 
-_lock = threading.Lock()
-_current: Sender | None = None
+# One of each per process: a forked child has none of its parent's threads, so it starts its own.
+@functools.cache
+def _deliveries() -> DeliveryWaker:
+    return DeliveryWaker()
 
 
-def _sender() -> Sender:
-    """Return this process's sender; a forked child makes its own."""
-    global _current
-    if _current is None or _current.pid != os.getpid():
-        with _lock:
-            if _current is None or _current.pid != os.getpid():
-                _current = Sender()
-    return _current
+@functools.cache
+def _broadcasts() -> Broadcaster:
+    return Broadcaster()
+
+
+os.register_at_fork(after_in_child=_deliveries.cache_clear)
+os.register_at_fork(after_in_child=_broadcasts.cache_clear)
 
 
 def flush(timeout_s: float = 2.0) -> bool:
-    """Wait until this process's broadcasts are out; used at exit and by tests."""
-    return _current is None or _current.pid != os.getpid() or _current.flush(timeout_s)
+    """Wait until this process's wake-ups are out or given up; used at exit and by tests."""
+    begun = [made() for made in (_deliveries, _broadcasts) if made.cache_info().currsize]
+    in_time = [waker.flush(timeout_s) for waker in begun]
+    return all(in_time)
 
 
-@atexit.register
-def _flush_at_exit() -> None:
-    with contextlib.suppress(RuntimeError):
-        flush(1.0)
+atexit.register(flush, 1.0)

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from urllib.parse import urlsplit
@@ -19,8 +20,11 @@ from alerts.outgoing import EXCERPT_BYTES, Answer, Outgoing, TransportError
 SECRET_PREFIX = "whsec_"  # noqa: S105  # a name, not a secret
 SECRET_BYTES = (24, 64)
 """Fewest and most random bytes of a secret."""
+_UNWRITABLE = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
+"""What a URL never holds unescaped (RFC 3986)."""
 USER_AGENT = "SD-Proctor-Webhook/1.0"
 GONE = 410
+_TOO_SLOW = "No complete answer in time."
 
 
 class SecretInvalidError(ValueError):
@@ -62,7 +66,7 @@ def check(address: str) -> None:
         port = parts.port
     except ValueError as error:
         raise addresses.AddressRefusedError(f"The address cannot be read: {error}.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or _UNWRITABLE.search(address):
         raise addresses.AddressRefusedError("The address must be http:// or https:// and name a host.")
     if parts.username is not None or parts.password is not None:
         raise addresses.AddressRefusedError("The address must not carry a user name or password.")
@@ -88,16 +92,16 @@ def send(message: Outgoing) -> Answer:
             event_id=message.event_id, timestamp=timestamp, body=message.body, key=secret_bytes(message.secret)
         ),
     }
-    started = time.monotonic()
-    try:
-        with guarded.guarded_session() as session, _post(session, message, headers) as response:
-            return _judge(response)
-    except addresses.AddressRefusedError as error:
-        raise TransportError(str(error)) from None
-    except (requests.RequestException, HTTPError, OSError) as error:
-        late = time.monotonic() - started >= guarded.TOTAL_TIMEOUT_S
-        reason = f"No complete answer within {guarded.TOTAL_TIMEOUT_S:g} s" if late else _describe(error)
-        raise TransportError(reason) from error
+    with guarded.guarded_session() as (session, exchange):
+        try:
+            with _post(session, message, headers) as response:
+                if exchange.is_over:  # it broke off within the headers, which the HTTP library takes for their end
+                    raise TransportError(_TOO_SLOW)
+                return _judge(response)
+        except addresses.AddressRefusedError as error:
+            raise TransportError(str(error)) from None
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise TransportError(_TOO_SLOW if exchange.is_over else _describe(error)) from error
 
 
 def _post(session: requests.Session, message: Outgoing, headers: dict[str, str]) -> requests.Response:

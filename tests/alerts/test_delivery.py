@@ -1,0 +1,373 @@
+"""From the outbox to a real HTTP receiver: once, in order, and again until it is taken."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+from django.db import connection, connections, transaction
+from django.utils import timezone
+from standardwebhooks import Webhook
+
+from accounts.models import Organisation
+from alerts import delivery, payload, tasks, wake
+from alerts.models import Alert, Delivery, DeliveryAttempt, Subscription
+from alerts.subscriptions import subscription_update
+from tests.alerts import builders
+from tests.alerts.receiver import Receiver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def owner() -> Organisation:
+    return builders.organisation()
+
+
+def drain(subscription: Subscription) -> None:
+    assert delivery.drain(subscription.id, budget_s=30)
+
+
+def make_due() -> None:
+    """Let the waiting time of all that waits be over."""
+    Delivery.objects.filter(state="pending").update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+
+
+def received(receiver: Receiver) -> list[tuple[str, int]]:
+    """Session and sequence of every request, in order."""
+    bodies = [json.loads(request.body) for request in receiver.requests]
+    return [(body["exam_session_id"], body["metadata"]["sequence"]) for body in bodies]
+
+
+def test_an_alert_arrives_signed_and_in_the_published_schema(owner: Organisation, receiver: Receiver) -> None:
+    subscription, secret = builders.subscription(owner, receiver.url())
+    alert = builders.apply(builders.session(owner))
+
+    drain(subscription)
+
+    (request,) = receiver.requests
+    body = Webhook(secret).verify(request.body, request.headers)
+    payload.validate(body)
+    assert body["event_id"] == request.headers["webhook-id"] == str(alert.event_id)
+    made = Delivery.objects.get()
+    assert (made.state, made.attempt_count, made.lease) == ("delivered", 1, None)
+    assert made.delivered_at is not None
+    attempt = DeliveryAttempt.objects.get()
+    assert (attempt.status_code, attempt.response, attempt.error) == (200, "thanks", "")
+    assert attempt.duration_ms > 0
+
+
+def test_a_failed_delivery_comes_again_under_the_same_id_after_the_planned_time(
+    owner: Organisation, receiver: Receiver
+) -> None:
+    subscription, secret = builders.subscription(owner, receiver.url())
+    builders.apply(builders.session(owner))
+    receiver.statuses = [500]
+
+    drain(subscription)
+    waiting = Delivery.objects.get()
+    assert (waiting.state, waiting.attempt_count, waiting.lease) == ("pending", 1, None)
+    assert 4.5 < (waiting.next_attempt_at - timezone.now()).total_seconds() < 5.6
+    drain(subscription)
+    assert len(receiver.requests) == 1  # not due yet
+
+    make_due()
+    drain(subscription)
+    first, second = receiver.requests
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.body == second.body
+    Webhook(secret).verify(second.body, second.headers)
+    assert Delivery.objects.get().state == "delivered"
+    codes = list(DeliveryAttempt.objects.values_list("status_code", "error"))
+    assert codes == [(500, "The subscriber answered 500."), (200, "")]
+
+
+def test_the_schedule_is_the_standards_and_ends_parked(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url("/status/503"))
+    builders.apply(builders.session(owner))
+    waits = []
+    for _ in range(9):
+        drain(subscription)
+        waits.append((Delivery.objects.get().next_attempt_at - timezone.now()).total_seconds())
+        make_due()
+    drain(subscription)
+
+    hour = 3600
+    planned = [5, 300, 1800, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour]
+    assert len(waits) == len(planned)
+    for wait, plan in zip(waits, planned, strict=True):
+        assert plan - 1 <= wait <= plan * 1.1
+    parked = Delivery.objects.get()
+    assert (parked.state, parked.attempt_count) == ("parked", 10)
+    make_due()
+    drain(subscription)
+    assert len(receiver.requests) == 10
+
+
+def test_waiting_times_are_jittered() -> None:
+    assert len({delivery.waiting_time(3) for _ in range(20)}) > 10
+
+
+def test_alerts_of_a_session_arrive_in_order_and_wait_for_the_one_before(
+    owner: Organisation, receiver: Receiver
+) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    session, other = builders.session(owner), builders.session(owner)
+    for _ in range(3):
+        builders.apply(session)
+    receiver.statuses = [500]
+    drain(subscription)
+    assert received(receiver) == [(session.session_id, 1)]  # 2 and 3 wait
+
+    builders.apply(other)
+    drain(subscription)
+    assert received(receiver)[1:] == [(other.session_id, 1)]  # another session does not
+
+    make_due()
+    drain(subscription)
+    assert received(receiver)[2:] == [(session.session_id, number) for number in (1, 2, 3)]
+
+
+def test_what_is_parked_lets_the_next_one_through(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    session = builders.session(owner)
+    builders.apply(session)
+    builders.apply(session)
+    Delivery.objects.filter(sequence=1).update(attempt_count=9)
+    receiver.statuses = [500]
+    drain(subscription)
+    assert received(receiver) == [(session.session_id, 1), (session.session_id, 2)]
+    assert list(Delivery.objects.order_by("sequence").values_list("state", flat=True)) == ["parked", "delivered"]
+
+
+def test_410_parks_the_delivery_and_disables_the_subscription(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    session = builders.session(owner)
+    builders.apply(session)
+    builders.apply(session)
+    receiver.statuses = [410]
+
+    drain(subscription)
+
+    subscription.refresh_from_db()
+    assert not subscription.enabled
+    assert "410" in subscription.disabled_reason
+    assert list(Delivery.objects.order_by("sequence").values_list("state", flat=True)) == ["parked", "pending"]
+    builders.apply(session)
+    assert Delivery.objects.count() == 2  # nothing new for a disabled subscription
+
+    subscription_update(subscription=subscription, enabled=True)
+    assert subscription.disabled_reason == ""
+    drain(subscription)
+    assert received(receiver) == [(session.session_id, 1), (session.session_id, 2)]
+
+
+def test_a_redirect_to_a_private_address_is_not_followed(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url("/redirect"))
+    builders.apply(builders.session(owner))
+    drain(subscription)
+    assert [request.path for request in receiver.requests] == ["/redirect"]
+    assert DeliveryAttempt.objects.get().status_code == 302
+    assert Delivery.objects.get().state == "pending"
+
+
+def test_an_address_that_became_private_is_not_called(owner: Organisation, receiver: Receiver, settings: Any) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    builders.apply(builders.session(owner))
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    drain(subscription)
+    assert receiver.requests == []
+    assert "not public" in DeliveryAttempt.objects.get().error
+
+
+def test_a_secret_that_cannot_be_opened_is_a_failed_attempt(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    other, _ = builders.subscription(owner, receiver.url())
+    Subscription.objects.filter(id=subscription.id).update(sealed_secret=other.sealed_secret)
+    builders.apply(builders.session(owner))
+    drain(subscription)
+    assert receiver.requests == []
+    assert "secret cannot be opened" in DeliveryAttempt.objects.get().error
+
+
+# --- Several workers, dead workers ------------------------------------------------------------------------------------
+def run_together(count: int, work: Any) -> list[Any]:
+    """Run ``work`` in threads at the same instant; return what they return."""
+    barrier, results = threading.Barrier(count), []
+
+    def run() -> None:
+        try:
+            barrier.wait()
+            results.append(work())
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == count
+    return results
+
+
+def test_workers_at_once_deliver_each_alert_once_and_in_order(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    sessions = [builders.session(owner) for _ in range(4)]
+    for _ in range(8):
+        for session in sessions:
+            builders.apply(session)
+
+    run_together(6, lambda: delivery.drain(subscription.id, budget_s=30))
+    drain(subscription)
+
+    by_session: dict[str, list[int]] = defaultdict(list)
+    for name, sequence in received(receiver):
+        by_session[name].append(sequence)
+    assert len(by_session) == 4
+    for sequences in by_session.values():
+        assert sequences == list(range(1, 9))
+
+
+def test_no_more_than_a_few_are_under_way_to_one_subscription(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    for _ in range(9):
+        builders.apply(builders.session(owner))
+    claims = run_together(9, lambda: delivery.claim(subscription.id))
+    held = [claim for claim in claims if claim is not None]
+    assert len(held) == delivery.IN_FLIGHT
+    assert len({claim.pk for claim in held}) == delivery.IN_FLIGHT
+
+
+def test_the_delivery_of_a_worker_that_died_comes_back_after_its_lease(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    alert = builders.apply(builders.session(owner))
+    lost = delivery.claim(subscription.id)  # and never seen again
+    assert lost is not None
+    assert (lost.next_attempt_at - timezone.now()) > timedelta(seconds=50)
+    drain(subscription)
+    assert receiver.requests == []
+
+    Delivery.objects.update(next_attempt_at=timezone.now())
+    drain(subscription)
+    assert receiver.requests[0].headers["webhook-id"] == str(alert.event_id)
+    assert Delivery.objects.get().state == "delivered"
+
+
+def test_a_slow_worker_never_undoes_what_its_successor_wrote(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    builders.apply(builders.session(owner))
+    slow = delivery.claim(subscription.id)
+    assert slow is not None
+    Delivery.objects.update(next_attempt_at=timezone.now())
+    successor = delivery.claim(subscription.id)
+    assert successor is not None
+
+    failure = delivery.TransportError("too late")
+    delivery.record(slow, delivery.Outcome(None, failure, 70.0))
+    held = Delivery.objects.get()
+    assert (held.lease, held.state, held.attempt_count) == (successor.lease, "pending", 0)
+
+    delivery.record(successor, delivery.attempt(successor))
+    delivery.record(slow, delivery.Outcome(None, failure, 80.0))
+    assert Delivery.objects.get().state == "delivered"
+    assert DeliveryAttempt.objects.count() == 3
+
+
+# --- Waking -----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Note which subscriptions are woken instead of queueing it."""
+    ids: list[str] = []
+    monkeypatch.setattr(wake, "delivery", lambda subscription_id: ids.append(str(subscription_id)))
+    return ids  # type: ignore[return-value]
+
+
+def test_a_committed_alert_wakes_its_subscriptions(owner: Organisation, woken: list[str]) -> None:
+    subscription, _ = builders.subscription(owner, "https://93.184.216.34/")
+    builders.apply(builders.session(owner))
+    assert woken == [str(subscription.id)]
+
+
+def test_the_sweep_wakes_what_is_due_and_nothing_else(owner: Organisation, woken: list[str]) -> None:
+    due, held, later, disabled, done, idle = (
+        builders.subscription(owner, f"https://93.184.216.34/{n}")[0] for n in range(6)
+    )
+    Subscription.objects.filter(id=idle.id).update(enabled=False)
+    builders.apply(builders.session(owner))
+    assert delivery.claim(held.id) is not None
+    Delivery.objects.filter(subscription=later).update(next_attempt_at=timezone.now() + timedelta(seconds=5))
+    Subscription.objects.filter(id=disabled.id).update(enabled=False)
+    Delivery.objects.filter(subscription=done).update(state="delivered")
+    woken.clear()
+    tasks.sweep()
+    assert woken == [str(due.id)]
+
+
+def test_waking_neither_raises_nor_waits_when_redis_is_away(
+    owner: Organisation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = Celery("dead", broker="redis://127.0.0.1:1/0", set_as_current=False)
+    monkeypatch.setattr(wake, "current_app", dead)
+    builders.subscription(owner, "https://93.184.216.34/")
+    started = time.monotonic()
+    builders.apply(builders.session(owner))
+    assert time.monotonic() - started < 1
+    assert Alert.objects.count() == Delivery.objects.count() == 1
+    assert wake.flush(15)
+    assert "Could not wake the delivery" in caplog.text
+
+
+def test_waking_queues_the_task_once_for_what_is_waiting(owner: Organisation, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, free = [], threading.Event()
+
+    class Slow:
+        def send_task(self, name: str, args: list[str], **_: object) -> None:
+            sent.append((name, args))
+            free.wait(5)
+
+    monkeypatch.setattr(wake, "current_app", Slow())
+    first, second = uuid.uuid4(), uuid.uuid4()
+    for subscription_id in (first, second, second, second):
+        wake.delivery(subscription_id)
+    free.set()
+    assert wake.flush(5)
+    assert sent == [("alerts.deliver", [str(first)]), ("alerts.deliver", [str(second)])]
+
+
+def test_a_task_that_runs_long_asks_to_be_woken_again(
+    owner: Organisation, receiver: Receiver, woken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "DRAIN_BUDGET_S", 0.0)
+    subscription, _ = builders.subscription(owner, receiver.url())
+    session = builders.session(owner)
+    builders.apply(session)
+    builders.apply(session)
+    woken.clear()
+    tasks.deliver(str(subscription.id))
+    assert len(receiver.requests) == 1
+    assert woken == [str(subscription.id)]
+
+
+def test_a_removed_or_disabled_subscription_is_drained_at_once(owner: Organisation) -> None:
+    assert delivery.drain(uuid.uuid4(), budget_s=1)
+
+
+def test_claiming_does_not_wait_for_an_incident_being_written(owner: Organisation, receiver: Receiver) -> None:
+    """A transaction that writes a delivery holds a key-share lock on the subscription's row; claiming passes it."""
+    subscription, _ = builders.subscription(owner, receiver.url())
+    builders.apply(builders.session(owner))
+    with transaction.atomic():
+        builders.apply(builders.session(owner))
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '2s'")
+        (claimed,) = run_together(1, lambda: delivery.claim(subscription.id))
+    assert claimed is not None
