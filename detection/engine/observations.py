@@ -177,6 +177,11 @@ class Observation:
     measures: Mapping[str, Any] = field(default_factory=dict)
     started_at: float | None = None
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """Return the stretch of time it speaks for: a moment, but for an audio window."""
+        return (self.captured_at if self.started_at is None else self.started_at), self.captured_at
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-able form that ``from_dict`` reads."""
         return {

@@ -12,9 +12,10 @@ from detection.engine.detectors import DETECTORS, DetectorEntry
 from detection.engine.detectors.faces import FaceDetector
 from detection.engine.detectors.identity import FaceEmbedder
 from detection.engine.media import SAMPLE_RATE_HZ, AudioWindow, Frame
+from detection.engine.model import Model
 from detection.engine.observations import AUDIO, ERRORS, VIDEO, Face, Observation
 from detection.engine.policy import Policy
-from detection.engine.runtime import Model, RuntimeModelError, load_model
+from detection.engine.runtime import RuntimeModelError, load_model
 from detection.engine.samples import AudioJob, AudioSample, Detector, FrameJob, Sample, VideoSample
 from detection.engine.weights import WeightsError, weights_path
 

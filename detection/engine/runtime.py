@@ -10,10 +10,13 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import onnxruntime as ort
-from numpy.typing import NDArray
+
+from detection.engine.model import Array, Model
+
+__all__ = ["CPU", "CUDA", "Model", "OnnxModel", "RuntimeModelError", "load_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,27 +27,9 @@ _PROVIDERS: Mapping[str, tuple[str, ...]] = {"cpu": (CPU,), "cuda": (CUDA, CPU)}
 _SMOOTHING = 0.05
 """Weight of the newest run in ``mean_ms``: the mean follows about the last twenty runs."""
 
-Array = NDArray[Any]
-
 
 class RuntimeModelError(RuntimeError):
     """A network that cannot be loaded; the message names the file."""
-
-
-class Model(Protocol):
-    """A loaded network. Tests inject fakes of this."""
-
-    name: str
-    provider: str
-    """Where it actually runs, in ONNX Runtime's words: ``CPUExecutionProvider``, ``CUDAExecutionProvider``."""
-    batches: bool
-    """Whether several inputs in one run are cheaper than one after the other: on a GPU."""
-    mean_ms: float
-    """Recent mean of milliseconds per run; 0 before the first."""
-
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """Run once: input name → array in, outputs out, in the graph's order."""
-        ...
 
 
 class OnnxModel:

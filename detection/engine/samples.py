@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine.media import AudioWindow, Frame
+from detection.engine.model import Model
 from detection.engine.observations import Face, FacesMeasure, Measure
 from detection.engine.policy import Policy
-from detection.engine.runtime import Model
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.engine.model import FACE_DETECTOR, Array, Model
 from detection.engine.observations import VIDEO, Face, FacesMeasure
-from detection.engine.runtime import Array, Model
 from detection.engine.samples import VideoSample
 
-MODEL_NAME = "yunet-2023mar"
+MODEL_NAME = FACE_DETECTOR
 
 MAX_SIDE = 640
 """Larger pictures are scaled down to this: a webcam's second person is found, and each doubling costs four times."""

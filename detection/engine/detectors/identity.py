@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine import geometry, quality
+from detection.engine.model import FACE_EMBEDDER, Model
 from detection.engine.observations import VIDEO, Face, FaceQuality, IdentityMeasure
 from detection.engine.policy import EventType, IdentityParameters, Policy
-from detection.engine.runtime import Model
 from detection.engine.samples import VideoSample
 
-MODEL_NAME = "sface-2021dec"
+MODEL_NAME = FACE_EMBEDDER
 EMBEDDING_SIZE = 128
 
 OPERATING_SCORE = 0.363

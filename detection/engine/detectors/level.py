@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine.media import AudioWindow
+from detection.engine.model import Model
 from detection.engine.observations import AUDIO, LevelMeasure
-from detection.engine.runtime import Model
 from detection.engine.samples import AudioSample
 
 SILENCE_DBFS = -120.0

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine.media import SAMPLE_RATE_HZ, AudioWindow
+from detection.engine.model import VOICE_DETECTOR, Model
 from detection.engine.observations import AUDIO, SpeechMeasure
-from detection.engine.runtime import Model
 from detection.engine.samples import AudioSample
 
-MODEL_NAME = "silero-vad-16k"
+MODEL_NAME = VOICE_DETECTOR
 CHUNK = 512
 CHUNK_S = CHUNK / SAMPLE_RATE_HZ  # 32 ms
 _CONTEXT = 64

@@ -1,0 +1,30 @@
+"""What a loaded network looks like to a detector, and the names of those in use. Free of ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+FACE_DETECTOR = "yunet-2023mar"
+FACE_EMBEDDER = "sface-2021dec"
+VOICE_DETECTOR = "silero-vad-16k"
+
+
+class Model(Protocol):
+    """A loaded network. Tests inject fakes of this."""
+
+    name: str
+    provider: str
+    """Where it actually runs, in ONNX Runtime's words: ``CPUExecutionProvider``, ``CUDAExecutionProvider``."""
+    batches: bool
+    """Whether several inputs in one run are cheaper than one after the other: on a GPU."""
+    mean_ms: float
+    """Recent mean of milliseconds per run; 0 before the first."""
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """Run once: input name → array in, outputs out, in the graph's order."""
+        ...

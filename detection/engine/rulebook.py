@@ -1,0 +1,114 @@
+"""What each rule looks at. How rules decide over time is the same for all and written in ``findings`` and ``rules``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detection.engine.link import Link
+from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, VOICE_DETECTOR
+from detection.engine.observations import AUDIO, TECHNICAL, VIDEO, Observation
+from detection.engine.policy import EventType
+
+_SILENT_DBFS = -120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A rule's value in one sample, and the stretch of time it speaks for (a moment, for a frame)."""
+
+    value: float
+    started_at: float
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one event type is decided from. Which side of the threshold is trouble says ``policy.SCALES``.
+
+    ``read`` returns the value of a sample of ``stream``, None where the sample says nothing (not measured, undecided).
+    ``standing`` returns the value that the state of the link implies until it changes, None where it implies nothing.
+    """
+
+    stream: str
+    detector: str
+    """Whose measure is kept as the reason."""
+    model: str = ""
+    """Which network measured it; empty: none."""
+    read: Callable[[Observation], Reading | None] = lambda _observation: None
+    standing: Callable[[Link], float | None] = lambda _link: None
+    min_samples: int = 1
+    """Samples beyond the threshold that it takes, however long they last."""
+    bridges_pauses: bool = False
+    """Whether a pause shorter than the release time leaves a suspicion standing, as it does an open finding."""
+    yields_to: tuple[EventType, ...] = ()
+    """While one of these is suspected or open this rule says nothing: one trouble is one incident."""
+
+
+def _at(observation: Observation, value: Any) -> Reading | None:
+    return None if value is None else Reading(float(value), observation.captured_at, observation.captured_at)
+
+
+def _measure(observation: Observation, detector: str) -> Mapping[str, Any]:
+    measure = observation.measures.get(detector)
+    return measure if isinstance(measure, Mapping) else {}
+
+
+def _possible_faces(observation: Observation) -> Reading | None:
+    faces = _measure(observation, "faces")
+    return _at(observation, faces.get("possible", faces.get("count")))
+
+
+def _sure_faces(observation: Observation) -> Reading | None:
+    return _at(observation, _measure(observation, "faces").get("count"))
+
+
+def _similarity(observation: Observation) -> Reading | None:
+    identity = _measure(observation, "identity")
+    return _at(observation, identity.get("similarity")) if identity.get("decided") else None
+
+
+def _speech_share(observation: Observation) -> Reading | None:
+    speech = _measure(observation, "speech")
+    if speech.get("share") is None:
+        return None
+    first_at, last_at = speech.get("first_at"), speech.get("last_at")
+    started_at, ended_at = observation.span
+    return Reading(
+        float(speech["share"]),
+        started_at if first_at is None else float(first_at),
+        ended_at if last_at is None else float(last_at),
+    )
+
+
+def _loudness(observation: Observation) -> Reading | None:
+    rms_dbfs = _measure(observation, "level").get("rms_dbfs")
+    return None if rms_dbfs is None else Reading(float(rms_dbfs), *observation.span)
+
+
+RULES: Mapping[EventType, Rule] = {
+    EventType.CONNECTION_LOST: Rule(
+        TECHNICAL,
+        TECHNICAL,
+        standing=lambda link: float(link.peer_down_at is not None),
+    ),
+    EventType.CAMERA_LOST: Rule(
+        TECHNICAL,
+        TECHNICAL,
+        standing=lambda link: float(link.video_down_at is not None),
+        yields_to=(EventType.CONNECTION_LOST,),
+    ),
+    EventType.MICROPHONE_SILENT: Rule(
+        AUDIO,
+        "level",
+        read=_loudness,
+        standing=lambda link: None if link.audio_down_at is None else _SILENT_DBFS,
+        yields_to=(EventType.CONNECTION_LOST,),
+    ),
+    EventType.NO_FACE: Rule(VIDEO, "faces", FACE_DETECTOR, _possible_faces),
+    EventType.MULTIPLE_PERSONS: Rule(VIDEO, "faces", FACE_DETECTOR, _sure_faces),
+    EventType.FACE_MISMATCH: Rule(VIDEO, "identity", FACE_EMBEDDER, _similarity, min_samples=2),
+    EventType.SPEECH_DETECTED: Rule(AUDIO, "speech", VOICE_DETECTOR, _speech_share, bridges_pauses=True),
+}
+"""In this order: what others yield to comes first."""
