@@ -42,6 +42,11 @@ def audio_key(session_id: str, window_id: str) -> str:
     return f"audio:{session_id}:{window_id}"
 
 
+def attentive_key(session_id: str) -> str:
+    """Name the Redis key whose existence tells workers that the rules want every frame of a session looked at fully."""
+    return f"attentive:{session_id}"
+
+
 def revoked_key(session_id: str) -> str:
     """Name the Redis key whose existence tells a gateway that the session has ended and its join token is void."""
     return f"revoked:{session_id}"
@@ -117,6 +122,8 @@ class AudioMessage(_Message):
     ended_at: float
     lead_in_samples: int
     deadline: float
+    previous_ended_at: float | None = None
+    """End of the window before, where there was one."""
 
 
 @dataclass(frozen=True, slots=True)

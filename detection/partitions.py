@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from django.db import connections, transaction
@@ -41,7 +42,7 @@ def ensure_partitions(
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = %s", [_LOCK_TIMEOUT_MS])
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
-        for start, end in zip(starts, starts[1:], strict=False):
+        for start, end in pairwise(starts):
             if _create_partition(cursor, partition_name(start), start, end):
                 created.append(partition_name(start))
     return created

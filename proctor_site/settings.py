@@ -137,6 +137,18 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 64  # celery-batches wants at least four times its batch of 16
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # Redis may be away for as long as it likes
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # What a killed worker held comes back after this, as stale samples that are then counted as a gap.
+    "visibility_timeout": 120,
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 1,
+    # A Redis that vanished without closing its connections is noticed within seconds.
+    "socket_keepalive": True,
+    "socket_connect_timeout": 5,
+    "socket_timeout": 10,
+    "health_check_interval": 5,
+}
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=0) or None  # None: one process per core
 CELERY_TASK_DEFAULT_QUEUE = messages.QUEUE_ALERTS
 CELERY_TASK_ROUTES: dict[str, dict[str, Any]] = {
@@ -149,6 +161,8 @@ CELERY_TASK_ROUTES: dict[str, dict[str, Any]] = {
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "detection-sweep": {"task": "detection.sweep", "schedule": 2.0, "options": {"expires": 2}},
+    "detection-fill-gaps": {"task": "detection.fill_gaps", "schedule": 15.0, "options": {"expires": 15}},
+    "detection-make-partitions": {"task": "detection.make_partitions", "schedule": 86400.0, "options": {"expires": 3600}},
     "sessions-sweep": {"task": "sessions.sweep", "schedule": 10.0, "options": {"expires": 10}},
     "alerts-sweep": {"task": "alerts.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "evidence-sweep": {"task": "alerts.evidence_sweep", "schedule": 600.0, "options": {"expires": 600}},

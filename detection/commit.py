@@ -1,0 +1,308 @@
+"""One transaction for what a batch found: detections in, rules advanced, incidents and alerts out, state kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+from prometheus_client import Counter
+
+from alerts.services import incident_apply
+from detection.contexts import SessionContext
+from detection.engine import rules
+from detection.engine.observations import TECHNICAL, Observation
+from detection.gaps import DROPPED, Dropped, gap_note, gaps_fill_sessions, gaps_record, moment
+from detection.messages import Technical
+from detection.pictures import frames_of
+from sessions.models import ExamSession
+from sessions.services import session_state_set
+
+logger = logging.getLogger(__name__)
+
+QUIET_S = 2.0
+"""A session from which nothing came for so long (beyond its usual delay) is looked after by the sweep."""
+REVISIT_S = (2.0, 30.0)
+"""How soon and how late the sweep comes back to a quiet session: after a quarter of the time it has been quiet."""
+
+LATE = Counter("sdproctor_observations_late", "Observations too late for the rules: kept, but they accuse nobody.")
+PICTURES_LOST = Counter("sdproctor_evidence_lost", "Changes whose pictures could not be stored.")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionBatch:
+    """What one batch brings for one session.
+
+    ``previous_at``: by sample id the capture time of the sample before it, where known. ``now``: how far capture time
+    has come, for rules that wait. ``only_if_quiet_since``: forget all this if a sample has arrived after that.
+    ``closing``: the session has ended, close everything that is open.
+    """
+
+    context: SessionContext
+    observations: list[Observation] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    previous_at: dict[str, float | None] = field(default_factory=dict)
+    now: float | None = None
+    only_if_quiet_since: datetime | None = None
+    closing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOutcome:
+    """What a commit did to one session."""
+
+    context: SessionContext
+    observations: list[Observation]
+    alerts: int
+    attentive: bool
+    state_changed: bool
+
+
+@dataclass(slots=True)
+class _Row:
+    """A session's rule state, locked."""
+
+    session_id: str
+    organisation_id: int
+    state: dict[str, Any]
+    newest_at: datetime | None
+    last_sample_at: datetime | None
+    due_at: datetime | None
+    peer_id: str
+    peer_at: datetime | None
+    closed: bool
+    alert_sequence: int
+    session_state: str
+    ended_at: datetime | None
+
+
+_LOCK = """
+SELECT r.session_id::text, r.organisation_id, r.state::text, r.newest_at, r.last_sample_at, r.due_at, r.peer_id,
+       r.peer_at, r.closed, r.alert_sequence, s.state, s.ended_at
+FROM detection_rulestate r JOIN exam_sessions_examsession s ON s.id = r.session_id
+WHERE r.session_id = ANY(%s::uuid[])
+ORDER BY r.session_id FOR UPDATE OF r
+"""
+_INSERT = """
+INSERT INTO detection_detection
+    (session_id, captured_at, sample_id, organisation_id, stream, previous_at, measures, recorded_at)
+SELECT session_id, to_timestamp(captured_at), sample_id, organisation_id, stream, to_timestamp(previous_at), measures,
+       %s
+FROM jsonb_to_recordset(%s::jsonb) AS row(session_id uuid, captured_at float8, sample_id text, organisation_id bigint,
+                                          stream text, previous_at float8, measures jsonb)
+ON CONFLICT DO NOTHING
+RETURNING session_id::text, sample_id
+"""
+_UPDATE = """
+UPDATE detection_rulestate r
+SET state = row.state, newest_at = row.newest_at, last_sample_at = row.last_sample_at, due_at = row.due_at,
+    peer_id = row.peer_id, peer_at = row.peer_at, closed = row.closed, alert_sequence = row.alert_sequence,
+    updated_at = %s
+FROM jsonb_to_recordset(%s::jsonb) AS row(session_id uuid, state jsonb, newest_at timestamptz,
+    last_sample_at timestamptz, due_at timestamptz, peer_id text, peer_at timestamptz, closed boolean,
+    alert_sequence bigint)
+WHERE r.session_id = row.session_id
+"""
+
+
+def commit(batches: Mapping[str, SessionBatch]) -> list[SessionOutcome]:
+    """Write what a batch brought for several sessions, all or nothing; the database's errors come through.
+
+    Sessions that were erased meanwhile are left out. What was captured after a session's end is only counted; what
+    arrives after everything was closed is a gap.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        rows = [row for row in _lock(batches) if _is_wanted(row, batches[row.session_id])]
+        dropped = [sample for row in rows for sample in batches[row.session_id].dropped]
+        accepted = {row.session_id: _accept(row, batches[row.session_id], dropped) for row in rows}
+        known = _insert(rows, accepted, batches, now)
+        outcomes = [
+            _advance(row, batches[row.session_id], _without(known[row.session_id], accepted[row.session_id]), now)
+            for row in rows
+        ]
+        gaps_record(organisation_ids={row.session_id: row.organisation_id for row in rows}, dropped=dropped)
+        _keep(rows, now)
+    return outcomes
+
+
+def _lock(session_ids: Iterable[str]) -> list[_Row]:
+    """Lock the rule states in the order of their ids, as everybody does: so nobody waits in a circle."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, [list(session_ids)])
+        rows = cursor.fetchall()
+    return [
+        _Row(session_id, organisation_id, json.loads(state), *others)
+        for session_id, organisation_id, state, *others in rows
+    ]
+
+
+def _is_wanted(row: _Row, batch: SessionBatch) -> bool:
+    return batch.only_if_quiet_since in (None, row.last_sample_at)
+
+
+def _accept(row: _Row, batch: SessionBatch, dropped: list[Dropped]) -> list[Observation]:
+    """Return what was captured before the session's end and arrived before its close; note the rest."""
+    ended_at = row.ended_at.timestamp() if row.ended_at is not None else None
+    accepted = []
+    for observation in batch.observations:
+        sample = (row.session_id, observation.sample_id, observation.stream, observation.captured_at)
+        if ended_at is not None and observation.captured_at > ended_at:
+            DROPPED.labels(observation.stream, "ended").inc()
+        elif row.closed and observation.stream != TECHNICAL:
+            dropped.append(Dropped(*sample, reason="closed"))
+        else:
+            accepted.append(observation)
+    return accepted
+
+
+def _insert(
+    rows: list[_Row], accepted: Mapping[str, list[Observation]], batches: Mapping[str, SessionBatch], now: datetime
+) -> dict[str, set[str]]:
+    """Store the measures; return per session the ids of the samples that were stored before."""
+    documents: list[dict[str, Any]] = [
+        {
+            "session_id": row.session_id,
+            "captured_at": observation.captured_at,
+            "sample_id": observation.sample_id,
+            "organisation_id": row.organisation_id,
+            "stream": observation.stream,
+            "previous_at": batches[row.session_id].previous_at.get(observation.sample_id),
+            "measures": observation.measures,
+        }
+        for row in rows
+        for observation in accepted[row.session_id]
+        if observation.stream != TECHNICAL
+    ]
+    known: dict[str, set[str]] = {row.session_id: set() for row in rows}
+    if documents:
+        for document in documents:
+            known[document["session_id"]].add(document["sample_id"])
+        with connection.cursor() as cursor:
+            # NaN is no JSON: a measure that has one is its detector's fault, and fails here.
+            cursor.execute(_INSERT, [now, json.dumps(documents, allow_nan=False)])
+            for session_id, sample_id in cursor.fetchall():
+                known[session_id].discard(sample_id)
+    return known
+
+
+def _without(known: set[str], observations: list[Observation]) -> list[Observation]:
+    """Leave out samples that were stored before, and a sample's second message within one batch."""
+    news = {(o.sample_id, o.captured_at, o.stream): o for o in observations if o.sample_id not in known}
+    return list(news.values())
+
+
+def _advance(row: _Row, batch: SessionBatch, observations: list[Observation], now: datetime) -> SessionOutcome:
+    """Take one session's rules forward and write what they decide."""
+    state_changed = _follow_media(row, batch.context.session, observations)
+    policy = batch.context.policy
+    closing = batch.closing and row.ended_at is not None and not row.closed
+    step = rules.advance(rules.RulesState.from_dict(row.state), observations, policy, now=batch.now)
+    LATE.inc(step.late)
+    changes = step.changes
+    if closing:
+        assert row.ended_at is not None
+        step = rules.close(step.state, row.ended_at.timestamp(), policy)
+        changes = [*changes, *step.changes]
+        _close(row, now)
+    for change in changes:
+        _apply(row, batch.context.session, change)
+    row.state = step.state.to_dict()
+    _note_arrival(row, batch, observations, now)
+    return SessionOutcome(batch.context, observations, len(changes), step.attentive, state_changed or closing)
+
+
+def _apply(row: _Row, session: ExamSession, change: rules.Change) -> None:
+    """Write one change with the session's next sequence number, with its pictures if they can be stored."""
+    sequence = row.alert_sequence + 1
+    frames = frames_of(row.session_id, change)
+    try:
+        with transaction.atomic():
+            alert = incident_apply(session=session, change=change, sequence=sequence, frames=frames)
+    except OSError:
+        PICTURES_LOST.inc()
+        logger.exception("The pictures of incident %s cannot be stored", change.finding_id)
+        alert = incident_apply(session=session, change=change, sequence=sequence, frames={})
+    row.alert_sequence = max(row.alert_sequence, alert.sequence)
+
+
+def _close(row: _Row, now: datetime) -> None:
+    row.closed = True
+    ExamSession.objects.filter(pk=row.session_id, closed_at=None).update(closed_at=now)
+    gaps_fill_sessions(session_ids=[row.session_id], until=now)
+
+
+def _follow_media(row: _Row, session: ExamSession, observations: list[Observation]) -> bool:
+    """Note which peer there is and write gaps that the gateway reports; tell whether the session's state changed."""
+    changed = False
+    for observation in sorted(observations, key=lambda o: o.captured_at):
+        at = moment(observation.captured_at)
+        if observation.stream != TECHNICAL:
+            # Media after the peer was lost, or without a word of a peer: the message about it is late, or was lost.
+            if row.session_state != ExamSession.State.LIVE and (row.peer_at is None or at > row.peer_at):
+                changed |= _state_set(row, session, ExamSession.State.LIVE, at)
+            continue
+        technical = observation.measures["technical"]
+        if technical["kind"] == Technical.GAP:
+            gap_note(session_id=row.session_id, organisation_id=row.organisation_id, technical=technical)
+        elif row.peer_at is not None and at < row.peer_at:
+            continue
+        elif technical["kind"] == Technical.PEER_CONNECTED:
+            row.peer_id, row.peer_at = technical["peer_id"], at
+            changed |= _state_set(row, session, ExamSession.State.LIVE, at)
+        elif technical["kind"] == Technical.PEER_LOST and technical["peer_id"] in (row.peer_id, ""):
+            row.peer_at = at
+            changed |= _state_set(row, session, ExamSession.State.INTERRUPTED, at)
+    return changed
+
+
+def _state_set(row: _Row, session: ExamSession, state: str, at: datetime) -> bool:
+    changed = session_state_set(session=session, state=state, at=at)
+    if changed:
+        row.session_state = state
+    return changed
+
+
+def _note_arrival(row: _Row, batch: SessionBatch, observations: list[Observation], now: datetime) -> None:
+    """Set when the sweep has to look after the session."""
+    times = [o.captured_at for o in observations] + [d.captured_at for d in batch.dropped]
+    if times:
+        newest = moment(max(times))
+        row.newest_at = newest if row.newest_at is None else max(newest, row.newest_at)
+        row.last_sample_at = now
+        delay_s = min(max(0.0, (now - row.newest_at).total_seconds()), 10.0)
+        row.due_at = now + timedelta(seconds=QUIET_S + delay_s)
+    elif row.last_sample_at is not None:
+        quiet_s = (now - row.last_sample_at).total_seconds()
+        row.due_at = now + timedelta(seconds=min(max(quiet_s / 4, REVISIT_S[0]), REVISIT_S[1]))
+    if row.closed:
+        row.due_at = None
+
+
+def _keep(rows: list[_Row], now: datetime) -> None:
+    documents = [
+        {
+            "session_id": row.session_id,
+            "state": row.state,
+            "newest_at": _iso(row.newest_at),
+            "last_sample_at": _iso(row.last_sample_at),
+            "due_at": _iso(row.due_at),
+            "peer_id": row.peer_id,
+            "peer_at": _iso(row.peer_at),
+            "closed": row.closed,
+            "alert_sequence": row.alert_sequence,
+        }
+        for row in rows
+    ]
+    if documents:
+        with connection.cursor() as cursor:
+            cursor.execute(_UPDATE, [now, json.dumps(documents, allow_nan=False)])
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
