@@ -9,7 +9,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SUPERVISE := exec $(PY) -m proctor_site.embedded --with-parent
 PACKAGES := proctor_site accounts enrollment sessions detection alerts media_gateway demo
-MIGRATE := $(PY) manage.py migrate --verbosity 0
+MIGRATE := mkdir -p staticfiles && $(PY) manage.py migrate --verbosity 0
 HONCHO := $(PY) -m honcho -e /dev/null
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --progress-bar off
 

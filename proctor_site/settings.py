@@ -191,3 +191,13 @@ KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", default="")
 TRITON_ENABLED = env.bool("TRITON_ENABLED", default=False)
 if TRITON_ENABLED:
     raise ImproperlyConfigured("TRITON_ENABLED is true, but this version runs its models itself: set it to false.")
+
+# --- Logs -------------------------------------------------------------------------------------------------------------
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "loggers": {  # Celery tells of every single task otherwise, and sweeps run every other second
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
+}
