@@ -1,4 +1,4 @@
-"""One Redis client per process, with time-outs: a Redis that hangs must not hang the web."""
+"""Redis clients with time-outs: a Redis that hangs or is away must not hang the web."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from typing import Final
 
 from django.conf import settings
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 5.0
 
 
-@functools.lru_cache(maxsize=2)
-def _client(url: str) -> Redis:
-    return Redis.from_url(url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=ANSWER_TIMEOUT_S)
+def new_redis(url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> Redis:
+    """Return a client of its own. It tries once more, since a pooled connection may have been closed meanwhile."""
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=answer_timeout_s,
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+_client = functools.lru_cache(maxsize=2)(new_redis)
 
 
 def get_redis() -> Redis:

@@ -19,11 +19,10 @@ import numpy as np
 from celery import current_app
 from django.conf import settings
 from numpy.typing import NDArray
-from redis import Redis
 
 from accounts.keys import open_secret, seal_transit
 from accounts.problems import Problem
-from accounts.redis_client import get_redis
+from accounts.redis_client import ANSWER_TIMEOUT_S, get_redis, new_redis
 
 TASK_EMBED: Final = "enrollment.embed"
 RETRY_AFTER_S: Final = 5
@@ -97,7 +96,7 @@ def images_embed(images: Sequence[bytes]) -> list[ImageReading]:
     """
     request_id = uuid.uuid4().hex
     wait_s: float = settings.ENROLL_TIMEOUT_S
-    with Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2.0, socket_timeout=wait_s + 2.0) as redis:
+    with new_redis(settings.REDIS_URL, answer_timeout_s=wait_s + ANSWER_TIMEOUT_S) as redis:
         keys = [_image_key(request_id, index) for index in range(len(images))]
         try:
             for index, (key, image) in enumerate(zip(keys, images, strict=True)):
@@ -117,6 +116,7 @@ def _ask(request_id: str, count: int, wait_s: float) -> None:
         TASK_EMBED,
         kwargs={"request_id": request_id, "count": count},
         expires=wait_s,
+        ignore_result=True,
         retry=True,
         retry_policy=_PUBLISH_ONCE_MORE,
     )

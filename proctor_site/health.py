@@ -103,7 +103,7 @@ def workers_part() -> Part:
     workers = [_worker(beat) for beat in _heartbeats(messages.worker_heartbeat_key("*"))]
     if not workers:
         return {"status": DOWN, "reason": "no worker gave a sign of life", "workers": []}
-    degraded = any(worker["fallback"] for worker in workers)
+    degraded = any(worker["fallback"] or worker["unavailable"] for worker in workers)
     return {"status": DEGRADED if degraded else UP, "workers": workers}
 
 
@@ -116,14 +116,18 @@ def gateway_part() -> Part:
 
 
 def _worker(beat: dict[str, Any]) -> dict[str, Any]:
-    """Return what is shown of a worker. ``fallback``: it was to use a GPU and a model of it runs on the CPU."""
+    """Return what is shown of a worker.
+
+    ``fallback``: it was to use a GPU and a model of it runs on the CPU. ``unavailable``: detectors without weights.
+    """
     models = {
         str(name): {"provider": model.get("provider"), "mean_ms": model.get("mean_ms")}
         for name, model in beat.get("models", {}).items()
     }
     wants_gpu = beat.get("device") == "cuda"
     fallback = wants_gpu and any("CUDA" not in str(model["provider"]) for model in models.values())
-    return _scalars(beat) | {"fallback": fallback, "models": models}
+    shown = _scalars(beat) | {"fallback": fallback, "models": models}
+    return shown | {"queues": beat.get("queues", []), "unavailable": sorted(beat.get("unavailable", {}))}
 
 
 _SHOWN: Final = ("hostname", "pid", "device", "peers", "sessions", "at", "version", "load")

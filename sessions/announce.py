@@ -57,7 +57,11 @@ def close_message_send(session: ExamSession) -> None:
     assert session.ended_at is not None
     message = messages.CloseMessage(session_id=str(session.id), ended_at=session.ended_at.timestamp())
     current_app.send_task(
-        messages.TASK_CLOSE_SESSION, kwargs=message.to_dict(), retry=True, retry_policy=_PUBLISH_ONCE_MORE
+        messages.TASK_CLOSE_SESSION,
+        kwargs=message.to_dict(),
+        ignore_result=True,
+        retry=True,
+        retry_policy=_PUBLISH_ONCE_MORE,
     )
 
 
