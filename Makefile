@@ -79,5 +79,5 @@ $(PY):
 	    "Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
 	fi; \
 	echo "Making $(VENV) with `$$found --version` …"; \
-	"$$found" -m venv --clear $(VENV) || { rm -rf $(VENV); \
-	  echo "$$found cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	"$$found" -m venv --clear $(VENV) || { \
+	  echo "$$found cannot make a virtual environment here; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
