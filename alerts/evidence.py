@@ -53,36 +53,43 @@ def storage() -> Storage:
 
 
 def evidence_store(*, incident: Incident, frames: Frames) -> list[Evidence]:
-    """Seal and store the pictures of an incident's frames; return the rows, also of those stored before.
+    """Seal and store pictures of an incident that were not at hand when it opened or closed, and tell the sockets.
+
+    Returns and raises as ``keep``.
+    """
+    before = incident.evidence.count()
+    rows = keep(incident=incident, frames=frames)
+    if len(rows) > before:
+        message = {"type": "incident", "data": {"incident_id": str(incident.id)}}
+        transaction.on_commit(partial(broadcast, incident.session_id, message), robust=True)
+    return rows
+
+
+def keep(*, incident: Incident, frames: Frames) -> list[Evidence]:
+    """Seal and store the pictures of an incident's frames; return its rows, also those stored before.
 
     A candidate without a data key (never enrolled, or erased) has not agreed to pictures being kept: none are.
     Raises ``OSError`` when the storage cannot be written.
     """
-    if not frames:
-        return list(incident.evidence.order_by("captured_at"))
-    known = set(incident.evidence.values_list("frame_id", flat=True))
-    missing = {frame_id: frame for frame_id, frame in frames.items() if frame_id not in known}
+    rows = list(incident.evidence.all())
+    missing = frames.keys() - {row.frame_id for row in rows}
     candidate = incident.session.candidate
     if missing and candidate.data_key is None:
         UNSEALABLE.inc(len(missing))
-        logger.info("Incident %s: %d pictures not kept, no data key", incident.id, len(missing))
-        return []
-    for frame_id, (captured_at, jpeg) in missing.items():
-        _store(incident, frame_id, captured_at, jpeg)
-    if missing:
-        message = {"type": "incident", "data": {"incident_id": str(incident.id)}}
-        transaction.on_commit(partial(broadcast, incident.session_id, message), robust=True)
-    return list(incident.evidence.order_by("captured_at"))
+        logger.info("Incident %s: %d pictures not kept, the candidate has no data key", incident.id, len(missing))
+        return rows
+    rows += [_store(incident, frame_id, *frames[frame_id]) for frame_id in missing]
+    return sorted(rows, key=lambda row: row.captured_at)
 
 
-def _store(incident: Incident, frame_id: str, captured_at: float, jpeg: bytes) -> None:
+def _store(incident: Incident, frame_id: str, captured_at: float, jpeg: bytes) -> Evidence:
     evidence_id = uuid.uuid5(incident.id, frame_id)
     data_key = incident.session.candidate.data_key
     assert data_key is not None
     now = timezone.now()
     sealed = keys.seal(jpeg, data_key=data_key, purpose=PURPOSE, row=str(evidence_id))
     name = storage().save(f"{now:%Y-%m-%d}/{incident.session_id.hex}/{evidence_id.hex}.sealed", ContentFile(sealed))
-    _, made = Evidence.objects.get_or_create(
+    row, made = Evidence.objects.get_or_create(
         id=evidence_id,
         defaults={
             "organisation_id": incident.organisation_id,
@@ -96,6 +103,7 @@ def _store(incident: Incident, frame_id: str, captured_at: float, jpeg: bytes) -
         },
     )
     STORED.inc(made)
+    return row
 
 
 def picture(evidence: Evidence) -> bytes:

@@ -82,7 +82,7 @@ class AlertFacts:
     policy_name: str
     policy_version: str
     sample_ids: tuple[str, ...]
-    stream: str
+    frame_ids: tuple[str, ...]
     links: tuple[EvidenceLink, ...] = ()
 
 
@@ -122,7 +122,7 @@ def build(facts: AlertFacts) -> dict[str, Any]:
         "severity_score": facts.severity,
         "ai_model_source": facts.model,
         "evidence": {
-            "frame_ids": unique(facts.sample_ids) if facts.stream == "video" else [],
+            "frame_ids": unique(facts.frame_ids),
             "confidence_metrics": _metrics(facts),
         },
         "metadata": _metadata(facts),

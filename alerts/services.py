@@ -18,7 +18,7 @@ from alerts.evidence import Frames, evidence_store
 from alerts.models import Alert, Delivery, Incident, Subscription
 from alerts.severity import severity
 from alerts.wake import broadcast
-from detection.engine.policy import TECHNICAL_EVENTS, EventType
+from detection.engine.policy import TECHNICAL_EVENTS
 from detection.engine.rules import Change
 from sessions.models import ExamSession
 
@@ -29,8 +29,6 @@ CLOSED = "closed"
 GATEWAY_SOURCE = "media-gateway"
 """``ai_model_source`` of what no model measured: the connection and its media."""
 
-_SOUND_EVENTS = frozenset({EventType.SPEECH_DETECTED, EventType.MICROPHONE_SILENT})
-
 ALERTS = Counter("sdproctor_alerts", "Alerts written, by event type and phase.", ["event_type", "phase"])
 
 
@@ -38,7 +36,7 @@ def incident_apply(*, session: ExamSession, change: Change, sequence: int, frame
     """Open or close the incident ``change.finding_id`` and write its alert with deliveries; return the alert.
 
     Call it in a transaction that holds the session's rule state locked: that lock is what makes ``sequence`` (the
-    session's last plus one) free of holes and doubles. ``frames`` are the pictures at hand for ``change.sample_ids``;
+    session's last plus one) free of holes and doubles. ``frames`` are the pictures at hand for ``change.frame_ids``;
     given here, the alert carries links to them. Applying the same change again changes nothing and returns the alert
     of the first time, whose ``sequence`` is then not the one given.
     """
@@ -46,7 +44,7 @@ def incident_apply(*, session: ExamSession, change: Change, sequence: int, frame
     if known is not None:
         return known
     incident = _incident_write(session, change)
-    stored = evidence_store(incident=incident, frames=frames or {})
+    stored = evidence.keep(incident=incident, frames=frames or {})
     alert = _alert_write(session, incident, change, sequence, evidence.links(stored))
     woken = _deliveries_write(session, alert)
     transaction.on_commit(partial(_announce, session.id, alert, woken), robust=True)
@@ -114,7 +112,7 @@ def _alert_write(
         policy_name=session.policy_name,
         policy_version=incident.policy_version,
         sample_ids=tuple(incident.sample_ids),
-        stream=stream_of(incident.event_type),
+        frame_ids=change.frame_ids,
         links=links,
     )
     ALERTS.labels(event_type=incident.event_type, phase=change.phase).inc()
@@ -128,13 +126,6 @@ def _alert_write(
         phase=change.phase,
         payload=payload.build(facts),
     )
-
-
-def stream_of(event_type: str) -> str:
-    """Return which stream an event is about: ``video``, ``audio`` or ``technical``."""
-    if event_type in _SOUND_EVENTS:
-        return "audio"
-    return "technical" if event_type in TECHNICAL_EVENTS else "video"
 
 
 def _deliveries_write(session: ExamSession, alert: Alert) -> list[uuid.UUID]:

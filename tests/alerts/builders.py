@@ -75,6 +75,7 @@ def change(event_type: EventType = EventType.NO_FACE, phase: str = "opened", **f
         "measures": {"onset": {}, "decision": {}, "peak": {}},
         "rule": DEFAULT_RULES[event_type],
         "model": "yunet-2023mar",
+        "frame_ids": ("f1", "f2", "f3"),
     }
     return Change(**(values | fields))
 

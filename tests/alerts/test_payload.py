@@ -28,7 +28,7 @@ def facts(**changed: object) -> payload.AlertFacts:
         "technical": False, "severity": 0.9, "started_at": moment, "decided_at": moment, "ended_at": None,
         "value": 0.68, "peak_value": 0.61, "peak_at": moment, "raw_score": 0.31,
         "rule": DEFAULT_RULES[EventType.FACE_MISMATCH], "model": "sface-2021dec", "policy_name": "default",
-        "policy_version": "1", "sample_ids": ("f1", "f2", "f1"), "stream": "video",
+        "policy_version": "1", "sample_ids": ("f1", "f2", "f1"), "frame_ids": ("f1", "f2", "f1"),
     }  # fmt: skip
     return payload.AlertFacts(**(values | changed))  # type: ignore[arg-type]
 
@@ -53,11 +53,11 @@ def test_the_alert_has_the_published_members() -> None:
 @given(
     event_type=st.sampled_from(list(EventType)), phase=st.sampled_from(["opened", "closed"]), value=NUMBERS,
     peak=NUMBERS, raw=st.none() | NUMBERS, started=TIMES, lasted=st.floats(0, 90_000), ids=IDS,
-    weight=st.floats(0, 1), enter=st.floats(-120, 100), stream=st.sampled_from(["video", "audio", "technical"]),
+    weight=st.floats(0, 1), enter=st.floats(-120, 100),
 )  # fmt: skip
 def test_whatever_is_measured_the_alert_follows_the_schema_and_fits_into_a_webhook(
     event_type: EventType, phase: str, value: float, peak: float, raw: float | None, started: float, lasted: float,
-    ids: list[str], weight: float, enter: float, stream: str,
+    ids: list[str], weight: float, enter: float,
 ) -> None:  # fmt: skip
     rule = RulePolicy(True, enter=enter, exit=enter, hold_s=1.0, release_s=1.0, cooldown_s=0.0, severity=weight)
     document = payload.build(
@@ -65,7 +65,7 @@ def test_whatever_is_measured_the_alert_follows_the_schema_and_fits_into_a_webho
             event_type=event_type.value, phase=phase, value=value, peak_value=peak, raw_score=raw,
             started_at=payload.from_unix(started), decided_at=payload.from_unix(started + lasted),
             ended_at=payload.from_unix(started + lasted) if phase == "closed" else None,
-            peak_at=payload.from_unix(started), sample_ids=tuple(ids), rule=rule, stream=stream,
+            peak_at=payload.from_unix(started), sample_ids=tuple(ids), rule=rule, frame_ids=tuple(ids),
             severity=severity.severity(event_type, peak_value=0.0 if math.isnan(peak) else peak, rule=rule),
         )
     )  # fmt: skip

@@ -119,11 +119,12 @@ def test_a_session_without_exam_passes_only_subscriptions_without_exam_filter() 
     assert not Delivery.objects.exists()
 
 
-def test_technical_events_are_marked_and_carry_no_frames() -> None:
-    alert = builders.apply(builders.session(), builders.change(EventType.CAMERA_LOST, model="", sample_ids=("t1",)))
+def test_technical_events_are_marked_and_measured_by_no_model() -> None:
+    change = builders.change(EventType.CAMERA_LOST, model="", sample_ids=("t1",), frame_ids=("f9",))
+    alert = builders.apply(builders.session(), change)
     assert alert.payload["metadata"]["technical"] is True
     assert alert.payload["ai_model_source"] == "media-gateway"
-    assert alert.payload["evidence"] == {"frame_ids": [], "confidence_metrics": {}}
+    assert alert.payload["evidence"] == {"frame_ids": ["f9"], "confidence_metrics": {}}
     assert Incident.objects.get().technical
 
 

@@ -1,0 +1,192 @@
+"""Who may listen to a session's socket, and what they get to hear.
+
+Credentials come in the Authorization header, in a subprotocol ``bearer.<token>`` (browsers can set no header), or as
+the admin's own login cookie together with an Origin of ours. Never in the address: addresses end up in logs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db.models import Q, QuerySet
+from django.http.request import split_domain_port, validate_host
+
+from accounts.auth import authenticate_key, is_api_key
+from accounts.models import Scope, User
+from media_gateway.tokens import TokenError, verify
+from sessions.models import ExamSession
+
+PROTOCOL = "sd-proctor.v1"
+"""The subprotocol of the messages. A client that offers it besides its token gets this one back, not the token."""
+BEARER = "bearer."
+_SECRETS_IN_QUERY = frozenset({"token", "access_token", "key", "api_key", "authorization", "bearer"})
+
+
+class Close(enum.IntEnum):
+    """Why the server closes a socket."""
+
+    NORMAL = 1000
+    TRY_AGAIN = 1013
+    """The database does not answer."""
+    BAD_REQUEST = 4400
+    UNAUTHENTICATED = 4401
+    FORBIDDEN = 4403
+    UNKNOWN_SESSION = 4404
+    TOO_SLOW = 4408
+    """The client does not take what it is sent."""
+    UNKNOWN_EVENT = 4410
+    """The event to resume after was never issued, or is not kept any more."""
+
+
+class RefusalError(Exception):
+    """A socket that is not opened, or not kept open."""
+
+    def __init__(self, close: Close, code: str, detail: str, **members: Any) -> None:
+        super().__init__(detail)
+        self.close = close
+        self.data = {"code": code, "detail": detail, **members}
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Somebody who listens. Candidates are told about their connection and equipment, not about their behaviour."""
+
+    session: ExamSession
+    is_candidate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """What a client brings when it connects. ``name`` is the session's, the platform's or ours."""
+
+    name: str
+    token: str | None
+    user_id: Any
+    """Of the signed-in person, if the page that opens the socket is ours."""
+    session_key: str | None
+    foreign_origin: bool
+    """Somebody is signed in, but the page is not ours."""
+    protocol: str | None
+    after: str | None
+
+
+def read(scope: Mapping[str, Any]) -> Knock:
+    """Take a connection's credentials and wishes."""
+    query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+    offered = list(scope.get("subprotocols", ()))
+    bearers = [name for name in offered if name.startswith(BEARER)]
+    user = scope.get("user")
+    signed_in = user is not None and user.is_authenticated
+    ours = signed_in and _is_same_origin(scope)
+    return Knock(
+        name=scope["url_route"]["kwargs"]["session_id"],
+        token=_header_token(scope) or (bearers[0].removeprefix(BEARER) if bearers else None),
+        user_id=user.pk if user is not None and ours else None,
+        session_key=getattr(scope.get("session"), "session_key", None),
+        foreign_origin=signed_in and not ours,
+        protocol=PROTOCOL if PROTOCOL in offered else (bearers[0] if bearers else None),
+        after=query.get("after", [None])[0],
+    )
+
+
+def refuse_query_secrets(scope: Mapping[str, Any]) -> None:
+    """Raise ``RefusalError`` when the address carries a token."""
+    query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+    if any(name.lower() in _SECRETS_IN_QUERY for name in query):
+        raise RefusalError(
+            Close.BAD_REQUEST,
+            "token_in_query",
+            "A token does not belong into the address. Send it as header or as subprotocol bearer.<token>.",
+        )
+
+
+def _header(scope: Mapping[str, Any], name: bytes) -> str | None:
+    found = [value for key, value in scope["headers"] if key == name]
+    return found[0].decode("latin-1") if found else None
+
+
+def _header_token(scope: Mapping[str, Any]) -> str | None:
+    scheme, _, token = (_header(scope, b"authorization") or "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _is_same_origin(scope: Mapping[str, Any]) -> bool:
+    """Tell whether the page that opens the socket is ours: a cookie alone would let any page listen."""
+    origin, host = _header(scope, b"origin"), _header(scope, b"host")
+    if origin is None or host is None:
+        return False
+    public = urlsplit(settings.PUBLIC_URL)
+    if origin in (f"{public.scheme}://{public.netloc}", *settings.CSRF_TRUSTED_ORIGINS):
+        return True
+    return urlsplit(origin).netloc == host and validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS)
+
+
+# --- Checking, in the database ----------------------------------------------------------------------------------------
+def admit(knock: Knock) -> Viewer:
+    """Return who is listening; raise ``RefusalError``. Asked again from time to time while the socket is open."""
+    if knock.token is not None:
+        return _admit_key(knock) if is_api_key(knock.token) else _admit_candidate(knock)
+    if knock.user_id is not None:
+        return _admit_staff(knock)
+    if knock.foreign_origin:
+        raise RefusalError(Close.FORBIDDEN, "origin_refused", "A login opens a socket from our own pages only.")
+    raise RefusalError(Close.UNAUTHENTICATED, "not_authenticated", "Give an API key, a join token, or sign in.")
+
+
+def _admit_key(knock: Knock) -> Viewer:
+    assert knock.token is not None
+    key = authenticate_key(knock.token)
+    if key is None:
+        raise RefusalError(Close.UNAUTHENTICATED, "key_invalid", "The API key is unknown, expired or revoked.")
+    if Scope.SESSIONS not in key.scopes:
+        raise RefusalError(Close.FORBIDDEN, "scope_missing", "The API key lacks the scope 'sessions'.")
+    return Viewer(_find(ExamSession.objects.of(key.organisation), knock.name), is_candidate=False)
+
+
+def _admit_candidate(knock: Knock) -> Viewer:
+    assert knock.token is not None
+    try:
+        claims = verify(knock.token, key=settings.JOIN_TOKEN_KEY)
+    except TokenError as error:
+        raise RefusalError(Close.UNAUTHENTICATED, error.code, str(error)) from None
+    session = _sessions(ExamSession.objects.all()).filter(id=claims.session_id).first()
+    if session is None or knock.name not in (str(session.id), session.session_id):
+        raise RefusalError(Close.FORBIDDEN, "token_wrong_session", "The join token belongs to another session.")
+    if session.state == ExamSession.State.ENDED:
+        raise RefusalError(Close.UNAUTHENTICATED, "token_revoked", "The join token is void: its session has ended.")
+    return Viewer(session, is_candidate=True)
+
+
+def _admit_staff(knock: Knock) -> Viewer:
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    if knock.session_key is None or not store().exists(knock.session_key):
+        raise RefusalError(Close.UNAUTHENTICATED, "not_authenticated", "You have signed out.")
+    user = get_user_model().objects.select_related("organisation").filter(pk=knock.user_id, is_active=True).first()
+    if not isinstance(user, User) or not user.is_staff:
+        raise RefusalError(Close.FORBIDDEN, "permission_denied", "Only staff may listen.")
+    own = ExamSession.objects.of(user.organisation)
+    return Viewer(_find(ExamSession.objects.all() if user.is_superuser else own, knock.name), is_candidate=False)
+
+
+def _sessions(among: QuerySet[ExamSession]) -> QuerySet[ExamSession]:
+    return among.select_related("candidate", "exam", "organisation")
+
+
+def _find(among: QuerySet[ExamSession], name: str) -> ExamSession:
+    """Return the session of that name or id; what belongs to another organisation is as unknown as what is not."""
+    named = Q(session_id=name)
+    with contextlib.suppress(ValueError):
+        named |= Q(id=uuid.UUID(name))
+    found = _sessions(among).filter(named).order_by("-created_at").first()
+    if found is None:
+        raise RefusalError(Close.UNKNOWN_SESSION, "session_unknown", f"There is no session '{name}'.")
+    return found
