@@ -21,6 +21,10 @@ RECEIVER_PATH = "/demo-webhook"
 Alert = dict[str, Any]
 
 
+class SocketRefusedError(RuntimeError):
+    """The live socket does not let us listen, for the reason in the message."""
+
+
 @dataclass(slots=True)
 class Inbox:
     """What arrived: alerts by event id with the Unix time of arrival, per transport; and the session's states."""
@@ -114,6 +118,8 @@ async def _listen(inbox: Inbox, http: aiohttp.ClientSession, ws_url: str, token:
                 if message["type"] == "alert":
                     last = message["data"]["event_id"]
                     inbox.take("socket", message["data"])
+                elif message["type"] == "error":
+                    raise SocketRefusedError(f"{ws_url}: {message['data']['detail']}")
                 elif message["type"] == "state":
                     inbox.enter(message["data"]["state"])
         await asyncio.sleep(0.5)

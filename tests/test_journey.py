@@ -125,6 +125,24 @@ async def test_a_visitor_is_enrolled_on_joining_and_comes_back_after_the_gateway
         await page.wait_for_selector("main[data-stage=stopped][data-reason=ended]", timeout=PAGE_TIMEOUT_MS)
 
 
+async def test_of_two_pages_on_one_session_the_older_gives_way(platform: Platform) -> None:
+    await platform.service.enrol("A", [weights_path(PEOPLE["A"].enrolled or "")], settings.CONSENT)
+    session = await platform.start_session(candidate_id="A")
+    files = await asyncio.to_thread(material.browser_files, CALM)
+    async with chromium(*film(*files)) as browser:
+        pages = [await browser.new_page(), await browser.new_page()]
+        for page in pages:
+            await page.goto(session["candidate_url"])
+            await enter_room(page)
+            await page.click("#start")
+            await page.wait_for_selector("#connection[data-state=live]", timeout=PAGE_TIMEOUT_MS)
+        await pages[0].wait_for_selector("main[data-stage=stopped][data-reason=replaced]", timeout=PAGE_TIMEOUT_MS)
+        assert await pages[1].get_attribute("#connection", "data-state") == "live"
+        assert await platform.state(session) == "live"
+        await platform.end(session)
+        await pages[1].wait_for_selector("main[data-stage=stopped][data-reason=ended]", timeout=PAGE_TIMEOUT_MS)
+
+
 async def test_who_refuses_the_camera_is_told_how_to_allow_it(platform: Platform) -> None:
     session = await platform.start_session(candidate_id="shy", enroll_on_join=True)
     async with chromium(DENIED) as browser:

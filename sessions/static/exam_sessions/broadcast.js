@@ -17,9 +17,11 @@ export class Broadcast {
   /**
    * `onState(state, values)`: connecting, live, waiting {seconds}, reconnecting, offline or refused {reason}.
    * `onRefused(error)`: the gateway will not take this session any more.
+   * `wasReplaced()`: asked after the gateway hung up; true when somebody else publishes this session now.
+   * `onReplaced()`: that was so, and nothing more is tried. Two pages would throw each other out for ever.
    */
-  constructor({ url, token, iceServers, stream, onState, onRefused }) {
-    this.#options = { url, token, iceServers, stream, onState, onRefused };
+  constructor(options) {
+    this.#options = options;
     addEventListener("online", this.#retryNow);
   }
 
@@ -47,7 +49,8 @@ export class Broadcast {
   async #connect() {
     clearTimeout(this.#timer);
     const { url, token, iceServers, stream } = this.#options;
-    const peer = new WhipPeer({ url, token, iceServers, stream, onState: (state) => this.#changed(peer, state) });
+    const onState = (state) => this.#changed(peer, state);
+    const peer = new WhipPeer({ url, token, iceServers, stream, onState, onHangUp: () => this.#hungUp(peer) });
     this.#peer = peer;
     this.#timer = setTimeout(() => this.#lost(peer), CONNECT_MS);
     try {
@@ -70,6 +73,17 @@ export class Broadcast {
     } else if (state === "failed" || state === "closed") {
       this.#lost(peer);
     }
+  }
+
+  async #hungUp(peer) {
+    if (this.#peer !== peer || !this.#wanted) return;
+    this.#drop({ goodbye: false });
+    this.#options.onState("reconnecting");
+    const replaced = await this.#options.wasReplaced();
+    if (this.#peer || !this.#wanted) return;
+    if (!replaced) return this.#connect();
+    this.stop();
+    this.#options.onReplaced();
   }
 
   #failed(peer, error) {

@@ -12,6 +12,8 @@ const PICTURE_EVERY_MS = 900;
 const HEARD_DB = -45;
 const OFF_AFTER_MS = 5_000;
 const SILENT_DB = -85;
+const LOOKS = 2;
+const LOOK_EVERY_MS = 2_000;
 const ENDED = new Set(["session_ended", "token_revoked"]);
 
 const page = view.element("page");
@@ -44,6 +46,7 @@ function takeToken() {
 
 async function load() {
   view.showStage("loading");
+  view.element("connection").hidden = true;
   try {
     session = await api.session();
   } catch (error) {
@@ -192,6 +195,8 @@ function start() {
     stream: room.stream,
     onState: connectionChanged,
     onRefused: refused,
+    wasReplaced,
+    onReplaced: replaced,
   });
   room.broadcast.start();
   keepAwake();
@@ -216,6 +221,27 @@ async function refused() {
     return stopBecause(error);
   }
   if (session.state === "ended") return finish();
+  replaced();
+}
+
+/** Tell whether the session goes on without us: then another page publishes it. A gateway that stops interrupts it. */
+async function wasReplaced() {
+  for (let look = 0; look < LOOKS; look += 1) {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    try {
+      const { state } = await api.session();
+      if (state !== "live") return false;
+    } catch (error) {
+      console.warn("The state of the session is not known:", error.message);
+      return false;
+    }
+  }
+  return true;
+}
+
+function replaced() {
+  letGo();
+  view.showConnection("elsewhere");
   view.showStopped("replaced", load);
 }
 

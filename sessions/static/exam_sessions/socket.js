@@ -1,5 +1,6 @@
 // The session's live socket: tells the page when the state changes. Media does not depend on it.
 
+const PROTOCOL = "sd-proctor.v1"; // answered by the server, so that the token is not repeated
 const RETRY_MS = [1_000, 2_000, 5_000, 10_000];
 
 export class StateSocket {
@@ -25,7 +26,7 @@ export class StateSocket {
   }
 
   #open() {
-    const socket = new WebSocket(this.#url, [`bearer.${this.#token}`]);
+    const socket = new WebSocket(this.#url, [PROTOCOL, `bearer.${this.#token}`]);
     this.#socket = socket;
     socket.addEventListener("open", () => (this.#attempt = 0));
     socket.addEventListener("message", ({ data }) => {

@@ -18,9 +18,10 @@ const STRINGS = {
   "stopped.ended.text": "Camera and microphone are off, and nothing is sent any more. You can close this tab.",
   "stopped.unreachable.title": "We cannot reach the exam service",
   "stopped.unreachable.text": "Check your internet connection, then try again.",
-  "stopped.replaced.title": "Your session continues in another tab",
+  "stopped.replaced.title": "Your session continues elsewhere",
   "stopped.replaced.text":
-    "This session was opened a second time, and the newer tab sends your picture now. To continue here instead, choose Try again.",
+    "It was opened a second time, in another tab or on another device, and your picture is sent from there now. " +
+    "To continue here instead, choose Try again.",
   "stopped.insecure.title": "This address is not secure",
   "stopped.insecure.text":
     "Browsers give the camera only to pages whose address begins with https (or is on this very computer). Ask for a link that does.",
@@ -110,6 +111,7 @@ const STRINGS = {
   "connection.live": "Connected",
   "connection.reconnecting": "Reconnecting",
   "connection.ended": "Ended",
+  "connection.elsewhere": "Elsewhere",
 
   "watched.title": "What is watched, and why",
   "watched.person":

@@ -21,14 +21,19 @@ export class WhipPeer {
   #etag = null;
   #found = [];
   #sending = Promise.resolve();
+  #onHangUp;
 
-  /** `onState` gets the RTCPeerConnection's connectionState at each change. */
-  constructor({ url, token, iceServers, stream, onState }) {
+  /**
+   * `onState` gets the RTCPeerConnection's connectionState at each change. `onHangUp` is called when the gateway closed
+   * the connection: browsers take seconds to call that disconnected.
+   */
+  constructor({ url, token, iceServers, stream, onState, onHangUp }) {
     this.#url = url;
     this.#token = token;
     this.#connection = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
     this.#connection.addEventListener("connectionstatechange", () => onState(this.#connection.connectionState));
     this.#connection.addEventListener("icecandidate", ({ candidate }) => this.#foundCandidate(candidate));
+    this.#onHangUp = onHangUp;
     for (const track of stream.getTracks()) this.#add(track, stream);
   }
 
@@ -40,6 +45,8 @@ export class WhipPeer {
     this.#resource = new URL(response.headers.get("Location"), this.#url).href;
     this.#etag = response.headers.get("ETag");
     await this.#connection.setRemoteDescription({ type: "answer", sdp: answer });
+    const transport = this.#connection.getSenders()[0].transport;
+    transport?.addEventListener("statechange", () => transport.state === "closed" && this.#onHangUp());
     this.#sendFound();
   }
 
