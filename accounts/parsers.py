@@ -1,4 +1,4 @@
-"""Read JSON bodies that are bounded in size and strict: UTF-8, no NaN, no NUL."""
+"""Read JSON bodies that are bounded in size and strict: whole characters in UTF-8, and no NaN."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class BoundedJSONParser(BaseParser):
         if len(body) > self.max_bytes:
             raise Problem("request_too_large", f"The body may have at most {self.max_bytes} bytes.")
         try:
-            return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+            value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+            if b"\\u" in body:  # only an escape can smuggle in half a character, which could not be stored or sent back
+                json.dumps(value, ensure_ascii=False).encode()
+            return value
         except (ValueError, RecursionError) as error:
             raise ParseError(f"The body is not valid JSON: {error}") from None
 

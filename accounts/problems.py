@@ -65,7 +65,6 @@ CODES: Final[Mapping[str, Code]] = {
     "policy_invalid": Code(422, "The policy cannot be used; `errors` names the fields by path"),
     # Alerts
     "subscription_unknown": Code(404, "There is no such subscription"),
-    "incident_unknown": Code(404, "There is no such incident"),
     "evidence_unknown": Code(404, "There is no such evidence"),
     "evidence_removed": Code(410, "The picture's retention time is over"),
     "evidence_erased": Code(410, "The candidate was erased, and the picture with it"),

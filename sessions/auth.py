@@ -17,7 +17,7 @@ from accounts.models import Organisation
 from accounts.problems import Problem
 from accounts.schema import BEARER
 from media_gateway.tokens import JoinClaims, TokenError, verify
-from sessions.models import ExamSession
+from sessions.models import ExamSession, as_uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ class JoinTokenAuthentication(BaseAuthentication):
 
 
 def _session_of(claims: JoinClaims) -> ExamSession:
-    session = ExamSession.objects.with_everything().filter(id=claims.session_id).first()
+    own_id = as_uuid(claims.session_id)
+    session = ExamSession.objects.with_everything().filter(id=own_id).first() if own_id else None
     if session is None:
         raise Problem("token_invalid", "The join token is for a session that is no more.")
     return session

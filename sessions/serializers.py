@@ -17,6 +17,8 @@ from sessions.selectors import gaps_summarise, incidents_count
 from sessions.services import PLANNED
 
 ORDERINGS: Final = ["-created_at", "created_at", "-planned_end_at", "planned_end_at", "-live_at", "-ended_at"]
+RESERVED: Final = ("start", "ws")
+"""Session ids that would be other addresses below ``/api/v1/session/``."""
 MAX_MINUTES: Final = 24 * 60
 
 
@@ -40,6 +42,11 @@ class SessionStartSerializer(serializers.Serializer[Any]):
         default=False,
         help_text="The candidate need not be known: the candidate page asks for consent and takes the pictures.",
     )
+
+    def validate_session_id(self, value: str | None) -> str | None:
+        if value in RESERVED:
+            raise serializers.ValidationError(f"'{value}' is an address of its own.")
+        return value
 
     def validate_planned_end_at(self, value: Any) -> Any:
         now = timezone.now()
