@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from demo.people import PEOPLE
 from demo.verdict import Line, Verdict, delays_ms
-from detection.engine.weights import load_manifest
+from detection.engine.weights import load_manifest, weights_path
 
 _HEAD = ("event", "scripted", "found", "alert after", "WebSocket", "webhook", "")
 
@@ -33,7 +33,8 @@ def credits() -> str:  # noqa: A001  # the word for it
     """Name the photographs' authors and licences, as the licences ask."""
     manifest = load_manifest()
     shown = [(person.letter, name) for person in PEOPLE.values() for name in (person.enrolled, person.filmed) if name]
-    return "\n".join(f"  {letter}  {manifest[name].credit or manifest[name].licence}" for letter, name in shown)
+    lines = [f"  {letter}  {manifest[name].credit or manifest[name].licence}" for letter, name in shown]
+    return "\n".join([*lines, f"  photo-credits: {weights_path('photo-credits')}"])
 
 
 def clock(seconds: float) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +13,7 @@ import aiohttp
 
 from demo import settings
 from demo.inbox import Alert, Inbox, listening
-from demo.service import Service
+from demo.service import Service, ServiceError
 
 
 @dataclass(slots=True)
@@ -27,10 +29,18 @@ class VisitorExam:
         while True:
             session = await self._start()
             self.say(f"  you, by your own webcam   {session['candidate_url']}")
-            inbox = Inbox(on_alert=self._tell)
-            async with listening(inbox, http=self.http, ws_url=session["ws_url"], token=self.service.api_key):
-                await inbox.ended.wait()
+            try:
+                await self._follow(session)
+            except asyncio.CancelledError:
+                with suppress(ServiceError):  # the web process may have stopped before us; the sweep ends it then
+                    await self.service.call("POST", f"/api/v1/session/{session['id']}/end")
+                raise
             self.say("That session has ended. Here is a new link:")
+
+    async def _follow(self, session: dict[str, str]) -> None:
+        inbox = Inbox(on_alert=self._tell)
+        async with listening(inbox, http=self.http, ws_url=session["ws_url"], token=self.service.api_key):
+            await inbox.ended.wait()
 
     async def _start(self) -> dict[str, str]:
         body = {

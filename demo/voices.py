@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import espeakng_loader
 import numpy as np
@@ -17,6 +22,7 @@ _POS_CHARACTER = 1
 _EE_OK = 0
 _RATE_PARAMETER = 1
 _WORDS_PER_MINUTE = 155
+_LONGEST_PATH = 150  # the library cuts longer ones off and then looks for its voices where it was built
 
 _SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 _lock = threading.Lock()  # the library speaks with one tongue per process
@@ -31,16 +37,30 @@ def speak(text: str, *, voice: str) -> tuple[NDArray[np.float32], int]:
 
     ``voice`` is one of eSpeak NG's names, with a variant if wanted: ``gmw/en``, ``gmw/en-US+f2``.
     """
-    with _lock:
+    with _lock, _data_path() as data_path:
         library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data_path = espeakng_loader.get_data_path().encode()
-        rate = int(library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path, _INITIALIZE_DONT_EXIT))
+        rate = int(
+            library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data_path), _INITIALIZE_DONT_EXIT)
+        )
         if rate <= 0:
-            raise VoiceError(f"eSpeak NG did not start with the voices in {data_path.decode()} (answer {rate})")
+            raise VoiceError(f"eSpeak NG did not start with the voices in {data_path} (answer {rate})")
         try:
             return _synthesise(library, text, voice), rate
         finally:
             library.espeak_Terminate()
+
+
+@contextmanager
+def _data_path() -> Iterator[Path]:
+    """Yield the directory of the voices, by a shorter name if need be."""
+    path = Path(espeakng_loader.get_data_path())
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        short = Path(directory) / "espeak-ng-data"
+        short.symlink_to(path, target_is_directory=True)
+        yield short
 
 
 def _synthesise(library: ctypes.CDLL, text: str, voice: str) -> NDArray[np.float32]:

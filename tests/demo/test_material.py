@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
+import espeakng_loader
 import numpy as np
 import pytest
 
@@ -109,6 +110,14 @@ def test_speech_is_heard_from_beginning_to_end_of_an_utterance() -> None:
     assert level(utterance.start_s, utterance.end_s) > -32
     assert level(utterance.start_s, utterance.start_s + 0.5) > -40
     assert level(utterance.end_s + 0.6, utterance.end_s + 2) < -50
+
+
+def test_voices_are_found_below_a_long_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("long" * 50)
+    deep.symlink_to(espeakng_loader.get_data_path(), target_is_directory=True)
+    monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(deep))
+    samples, rate = speak("Number nine is false.", voice="gmw/en")
+    assert len(samples) > rate
 
 
 def test_two_voices_differ() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +128,7 @@ def test_the_clock_counts_minutes() -> None:
 
 
 def test_every_photograph_is_credited() -> None:
-    lines = report.credits().splitlines()
+    *lines, where = report.credits().splitlines()
     assert [line.split()[0] for line in lines] == ["A", "A", "B", "C"]
     assert all("Wikimedia Commons" in line for line in lines)
+    assert Path(where.split()[-1]).is_file()

@@ -100,7 +100,7 @@ const STRINGS = {
   "ready.enrolled": "Thank you, the pictures are good.",
   "ready.start": "Start the session",
 
-  "running.live": "Picture and sound arrive. Everything is fine.",
+  "running.live": "You are connected. Picture and sound are being sent.",
   "running.connecting": "Connecting…",
   "running.reconnecting": "The connection broke off. We are trying again; please stay where you are.",
   "running.waiting": "The connection broke off. Next attempt in {seconds} s.",
