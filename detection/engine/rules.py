@@ -23,7 +23,7 @@ from detection.engine.policy import EventType, Policy
 
 __all__ = ["Advance", "Change", "Phase", "RulesState", "advance", "close"]
 
-_ARRIVAL_S = 1.0
+_ARRIVAL_S = 0.5
 """How long after its capture a sample usually arrives; ``now`` minus this is taken for the newest capture time."""
 _UNSEEN_AFTER_S = 10.0
 """By then whatever was captured has been analysed or dropped as stale: a stream without samples since has a gap."""
