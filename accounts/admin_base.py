@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from django.db.models import ForeignKey, Model, QuerySet
+from django.forms import ModelForm
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.decorators import display as unfold_display
 
 from accounts.models import Organisation, User
 
@@ -16,6 +25,19 @@ def organisation_seen_by(request: HttpRequest) -> Organisation | None:
     user = request.user
     assert isinstance(user, User)
     return None if user.is_superuser else user.organisation
+
+
+class _OwnOrganisationForm(ModelForm):  # type: ignore[type-arg]
+    """Knows the organisation although it does not show it, so that names are checked to be unique within it."""
+
+    own_organisation: Organisation
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.instance.organisation = self.own_organisation
+
+    def _get_validation_exclusions(self) -> set[str]:
+        return set(super()._get_validation_exclusions()) - {"organisation"}
 
 
 class OrganisationScopedAdmin(ModelAdmin):  # type: ignore[misc]
@@ -34,12 +56,19 @@ class OrganisationScopedAdmin(ModelAdmin):  # type: ignore[misc]
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset: QuerySet[Any] = super().get_queryset(request)
         organisation = organisation_seen_by(request)
-        return queryset if organisation is None else queryset.filter(**{self.organisation_path: organisation})
+        return queryset if organisation is None else queryset.filter(**{self.organisation_path: organisation.pk})
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
         excluded = tuple(super().get_exclude(request, obj) or ())
         hides = organisation_seen_by(request) is not None and self.organisation_path == "organisation"
         return (*excluded, "organisation") if hides else excluded
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        organisation = organisation_seen_by(request)
+        if organisation is None or self.organisation_path != "organisation":
+            return form
+        return type(form.__name__, (_OwnOrganisationForm, form), {"own_organisation": organisation})
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         filters = super().get_list_filter(request)
@@ -87,3 +116,43 @@ class ReadOnlyInline(TabularInline):  # type: ignore[misc]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class ScopedAutocompleteFilter(AutocompleteSelectFilter):  # type: ignore[misc]
+    """Filter by a related row that is typed, not chosen from a list of thousands; of the own organisation alone."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        organisation = organisation_seen_by(self.request)
+        for choice in super().choices(changelist):
+            field = choice["form"].fields[self.lookup_kwarg]
+            if organisation is not None:
+                field.queryset = field.queryset.filter(organisation=organisation)
+            yield choice
+
+
+Shown = TypeVar("Shown", bound=Callable[..., str])
+
+
+def coloured(colours: Mapping[str, str], *, description: str, ordering: str | None = None) -> Callable[[Shown], Shown]:
+    """Show a column's words as labels in colour: ``success``, ``info``, ``warning``, ``danger`` or ``primary``."""
+    decorate: Callable[[Shown], Shown] = unfold_display(description=description, ordering=ordering, label=dict(colours))
+    return decorate
+
+
+def link_to_list(model: str, text: object, **filters: object) -> SafeString:
+    """Return a link to the admin's list of ``model`` (``app_label.name``) under ``filters``."""
+    url = reverse(f"admin:{model.replace('.', '_')}_changelist")
+    return format_html('<a href="{}?{}">{}</a>', url, urlencode(filters), text)
+
+
+def link_to(row: Model | None) -> SafeString | str:
+    """Return a link to a row's page in the admin; a dash for None."""
+    if row is None:
+        return "-"
+    url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    return format_html('<a href="{}">{}</a>', url, row)
+
+
+def as_json(value: object) -> SafeString:
+    """Return a document as indented text."""
+    return format_html('<pre class="text-xs whitespace-pre-wrap">{}</pre>', json.dumps(value, indent=2))

@@ -27,6 +27,7 @@ GATEWAY_PUBLIC_URL = env.str(
 INSTALLED_APPS = [
     "daphne",
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -149,6 +150,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 10,
     "health_check_interval": 5,
 }
+# Celery would open a new connection for every task, at several milliseconds; CONN_MAX_AGE says how long one is kept.
+CELERY_DB_REUSE_MAX = 1_000_000_000
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=0) or None  # None: one process per core
 CELERY_TASK_DEFAULT_QUEUE = messages.QUEUE_ALERTS
 CELERY_TASK_ROUTES: dict[str, dict[str, Any]] = {

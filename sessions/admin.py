@@ -1,0 +1,191 @@
+"""Exams, policies and sessions in the admin.
+
+The page of a session shows what this app knows. ``SessionAdmin.inlines`` is a list so that apps above this one can put
+what they know on the same page.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
+
+from accounts.admin_base import (
+    OrganisationScopedAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    ScopedAutocompleteFilter,
+    as_json,
+    coloured,
+    link_to,
+    link_to_list,
+)
+from accounts.problems import Problem
+from sessions.models import Exam, ExamSession, ExamSessionQuerySet, MediaGap, Policy
+from sessions.policy_form import PolicyForm, fieldsets
+from sessions.selectors import with_incident_counts
+from sessions.services import session_end
+
+STATE_COLOURS = {"created": "info", "live": "success", "interrupted": "warning", "ended": "primary"}
+
+
+class GapInline(ReadOnlyInline):
+    """Media that nobody looked at."""
+
+    model = MediaGap
+    fields = ["stream", "reason", "started_at", "ended_at", "seconds", "skipped"]
+    readonly_fields = ["seconds"]
+    ordering = ["-started_at"]
+    per_page = 20
+
+    @admin.display(description="seconds")
+    def seconds(self, gap: MediaGap) -> str:
+        return f"{(gap.ended_at - gap.started_at).total_seconds():.1f}"
+
+
+@admin.register(ExamSession)
+class SessionAdmin(ReadOnlyAdmin):
+    """Who sat which exam when, and what became of it."""
+
+    list_display = [
+        "session_id",
+        "candidate",
+        "exam",
+        "coloured_state",
+        "incident_count",
+        "open_incident_count",
+        "created_at",
+        "live_at",
+        "ended_at",
+    ]
+    list_select_related = ["candidate", "exam"]
+    list_filter: ClassVar[list[Any]] = [
+        ("state", ChoicesCheckboxFilter),
+        ("exam", ScopedAutocompleteFilter),
+        ("candidate", ScopedAutocompleteFilter),
+        ("created_at", RangeDateTimeFilter),
+    ]
+    search_fields = ["session_id", "candidate__candidate_id", "exam__exam_id", "exam__name"]
+    search_help_text = "Session, candidate or exam"
+    ordering = ["-created_at"]
+    actions = ["end"]
+    inlines: ClassVar[list[Any]] = [GapInline]
+    fieldsets = [
+        (None, {"fields": [("session_id", "coloured_state"), ("candidate_link", "exam_link"), "id", "organisation"]}),
+        (
+            "Times",
+            {"fields": [("created_at", "planned_end_at"), ("live_at", "ended_at"), ("end_reason", "closed_at")]},
+        ),
+        ("Policy", {"classes": ["collapse"], "fields": [("policy_name", "policy_version"), "policy_text"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        sessions: ExamSessionQuerySet = super().get_queryset(request)  # type: ignore[assignment]
+        return with_incident_counts(sessions)
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
+        return None
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("exam_sessions.change_examsession")
+
+    @admin.action(description="End now", permissions=["end"])
+    def end(self, request: HttpRequest, sessions: QuerySet[ExamSession]) -> None:
+        ended = sum(_end(session) for session in sessions.order_by())
+        self.message_user(request, f"Ended {ended} sessions.")
+
+    @coloured(STATE_COLOURS, description="state", ordering="state")
+    def coloured_state(self, session: ExamSession) -> str:
+        return session.state
+
+    @admin.display(description="incidents", ordering="incident_count")
+    def incident_count(self, session: Any) -> int:
+        return int(session.incident_count)
+
+    @admin.display(description="open", ordering="open_incident_count")
+    def open_incident_count(self, session: Any) -> int:
+        return int(session.open_incident_count)
+
+    @admin.display(description="candidate")
+    def candidate_link(self, session: ExamSession) -> SafeString | str:
+        return link_to(session.candidate)
+
+    @admin.display(description="exam")
+    def exam_link(self, session: ExamSession) -> SafeString | str:
+        return link_to(session.exam)
+
+    @admin.display(description="document")
+    def policy_text(self, session: ExamSession) -> SafeString:
+        return as_json(session.policy)
+
+
+def _end(session: ExamSession) -> bool:
+    try:
+        session_end(session=session, reason="proctor")
+    except Problem:  # it has ended by itself meanwhile
+        return False
+    return True
+
+
+@admin.register(Exam)
+class ExamAdmin(OrganisationScopedAdmin):
+    """Exams and the policies they are watched under."""
+
+    list_display = ["exam_id", "name", "policy", "session_count", "organisation", "created_at"]
+    list_select_related = ["policy", "organisation"]
+    search_fields = ["exam_id", "name"]
+    autocomplete_fields = ["policy"]
+    readonly_fields = ["created_at"]
+    ordering = ["-created_at"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        own = Exam.objects.filter(pk=OuterRef("pk")).order_by()
+        counted = own.annotate(n=Count("exam_sessions")).values("n")
+        exams: QuerySet[Any] = super().get_queryset(request)
+        annotated: QuerySet[Any] = exams.annotate(sessions=Coalesce(Subquery(counted), 0))
+        return annotated
+
+    @admin.display(description="sessions", ordering="sessions")
+    def session_count(self, exam: Any) -> SafeString:
+        return link_to_list("exam_sessions.examsession", exam.sessions, exam__id__exact=exam.pk)
+
+
+@admin.register(Policy)
+class PolicyAdmin(OrganisationScopedAdmin):
+    """What is looked for, with which thresholds and times. A change is a new version; running sessions keep theirs."""
+
+    form = PolicyForm
+    list_display = ["name", "version", "is_default", "exam_count", "organisation", "updated_at"]
+    list_select_related = ["organisation"]
+    search_fields = ["name"]
+    ordering = ["name"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        own = Policy.objects.filter(pk=OuterRef("pk")).order_by()
+        policies: QuerySet[Any] = super().get_queryset(request)
+        counted = own.annotate(n=Count("exams")).values("n")
+        annotated: QuerySet[Any] = policies.annotate(exams_using=Coalesce(Subquery(counted), 0))
+        return annotated
+
+    def get_fieldsets(self, request: HttpRequest, obj: Policy | None = None) -> Any:
+        hidden = self.get_exclude(request, obj)
+        head = [name for name in ("organisation", "name", "is_default", "version") if name not in hidden]
+        editable = self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
+        settings = fieldsets() if editable else [("Settings", {"fields": ["document_text"]})]
+        return [(None, {"fields": [tuple(head)]}), *settings]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Policy | None = None) -> list[str]:
+        return ["version", "document_text"]
+
+    @admin.display(description="exams", ordering="exams_using")
+    def exam_count(self, policy: Any) -> int:
+        return int(policy.exams_using)
+
+    @admin.display(description="document")
+    def document_text(self, policy: Policy) -> SafeString:
+        return as_json(policy.document)

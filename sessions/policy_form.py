@@ -1,0 +1,86 @@
+"""Edit a policy field by field: one form field per setting of the document, checked by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django import forms
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
+
+from detection.engine.policy import DEFAULT_POLICY, PolicyError
+from detection.engine.policy import Policy as EnginePolicy
+
+Fieldsets = list[tuple[str | None, dict[str, Any]]]
+
+
+def leaves(document: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting of a document with its path, ``rules.NO_FACE.hold_s``."""
+    for key, value in document.items():
+        at = f"{path}.{key}" if path else key
+        if isinstance(value, Mapping):
+            yield from leaves(value, at)
+        else:
+            yield at, value
+
+
+def field_name(path: str) -> str:
+    """Return the form field of a setting: names in forms have no dots."""
+    return path.replace(".", "__")
+
+
+def _form_field(path: str, default: Any) -> forms.Field:
+    label = path.rpartition(".")[2].replace("_", " ")
+    if isinstance(default, bool):
+        return forms.BooleanField(label=label, required=False, widget=UnfoldBooleanSwitchWidget)
+    return forms.FloatField(label=label, widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}))
+
+
+class _PolicyFormBase(forms.ModelForm):  # type: ignore[type-arg]
+    """Name and mark of a policy; the settings are added below."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        document = self.instance.document if isinstance(self.instance.document, dict) else {}
+        stored = dict(leaves(document))
+        for path, default in leaves(DEFAULT_POLICY.to_dict()):
+            self.initial.setdefault(field_name(path), stored.get(path, default))
+
+    def clean(self) -> dict[str, Any]:
+        """Put the document together again; what the engine refuses is said at the field it is about."""
+        cleaned = super().clean() or self.cleaned_data
+        document = DEFAULT_POLICY.to_dict()
+        for path, default in leaves(DEFAULT_POLICY.to_dict()):
+            _put(document, path, cleaned.get(field_name(path), default))
+        try:
+            self.instance.document = EnginePolicy.from_dict(document).to_dict()
+        except PolicyError as error:
+            for path, message in error.errors.items():
+                name = field_name(path)
+                self.add_error(name if name in self.fields else None, message)
+        return cleaned
+
+
+def _put(document: dict[str, Any], path: str, value: Any) -> None:
+    *sections, name = path.split(".")
+    for section in sections:
+        document = document[section]
+    document[name] = value
+
+
+_FIELDS = {field_name(path): _form_field(path, default) for path, default in leaves(DEFAULT_POLICY.to_dict())}
+PolicyForm: type[_PolicyFormBase] = type("PolicyForm", (_PolicyFormBase,), _FIELDS)
+
+
+def fieldsets() -> Fieldsets:
+    """Return the form's groups: one per rule and detector, each on one line."""
+    sections: dict[str, list[str]] = {}
+    for path, _ in leaves(DEFAULT_POLICY.to_dict()):
+        sections.setdefault(path.rpartition(".")[0], []).append(field_name(path))
+    return [(_title(section), {"fields": [tuple(names)]}) for section, names in sections.items()]
+
+
+def _title(section: str) -> str:
+    kind, _, name = section.partition(".")
+    titles = {"rules": "Rule", "detectors": "Detector", "sampling": "Sampling", "": "Time"}
+    return f"{titles.get(kind, kind)} {name}".strip()
