@@ -47,7 +47,7 @@ _ABOVE = ("is_superuser", "groups", "user_permissions", "organisation")
 
 
 @admin.register(User)
-class UserAdmin(BaseUserAdmin, OrganisationScopedAdmin):  # type: ignore[type-arg]
+class UserAdmin(BaseUserAdmin, OrganisationScopedAdmin):  # type: ignore[type-arg,misc]
     """People who sign in."""
 
     form = UserChangeForm

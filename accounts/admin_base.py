@@ -37,7 +37,7 @@ class _OwnOrganisationForm(ModelForm):  # type: ignore[type-arg]
         self.instance.organisation = self.own_organisation
 
     def _get_validation_exclusions(self) -> set[str]:
-        return set(super()._get_validation_exclusions()) - {"organisation"}
+        return set(super()._get_validation_exclusions()) - {"organisation"}  # type: ignore[misc]
 
 
 class OrganisationScopedAdmin(ModelAdmin):  # type: ignore[misc]

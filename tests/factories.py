@@ -62,11 +62,12 @@ def make_user(
     staff: bool = True,
     superuser: bool = False,
     permissions: list[str] | None = None,
+    password: str | None = None,
 ) -> User:
-    """Return a person; ``permissions`` are codenames such as ``view_examsession``."""
+    """Return a person; ``permissions`` are codenames such as ``view_examsession``; without password: ``force_login``."""
     user = User.objects.create_user(
         username=f"user{number()}",
-        password="password",
+        password=password,  # hashing one takes a third of a second
         organisation=organisation or make_organisation(),
         is_staff=staff,
         is_superuser=superuser,
