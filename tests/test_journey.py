@@ -117,6 +117,7 @@ async def test_a_visitor_is_enrolled_on_joining_and_comes_back_after_the_gateway
         await page.wait_for_selector("#ready", timeout=PAGE_TIMEOUT_MS)  # and nobody is enrolled twice
         await page.click("#start")
         await page.wait_for_selector("#connection[data-state=live]", timeout=PAGE_TIMEOUT_MS)
+        assert await page.evaluate("document.activeElement.id") == "title-room"  # where a screen reader reads on
         stack.kill("gateway")
         await page.wait_for_selector("#connection[data-state=reconnecting]", timeout=PAGE_TIMEOUT_MS)
         stack.start("gateway")

@@ -34,6 +34,7 @@ export function showStopped(reason, retry) {
 
 /** Show what the room is for: `check` (look at yourself, be enrolled) or `live`. */
 export function showRoom(purpose, { enrolment = false, ready = "" } = {}) {
+  const changed = page.dataset.stage === "room" && page.dataset.purpose !== purpose;
   page.dataset.purpose = purpose;
   element("title-room").textContent = text(`room.title.${purpose}`);
   element("room-text").textContent = text(`room.text.${purpose}`);
@@ -42,6 +43,7 @@ export function showRoom(purpose, { enrolment = false, ready = "" } = {}) {
   element("running").hidden = purpose !== "live";
   if (ready) element("ready-text").textContent = text(`ready.${ready}`);
   showStage("room");
+  if (changed) element("title-room").focus({ preventScroll: true });
 }
 
 /** Say how the connection is: the sign in the header and the sentence below the picture. */
