@@ -56,7 +56,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def connect(self) -> None:
         """Accept, so that the client learns why if it is refused, and start listening and talking."""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
         self._noted = asyncio.Event()
         self._look = True
         self._detections: deque[dict[str, Any]] = deque(maxlen=DETECTIONS_WAITING)
@@ -72,20 +72,22 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except _DATABASE_AWAY:
             await self._close(Close.TRY_AGAIN)
         else:
-            self._start(self._talk())
-            self._start(self._listen())
+            self._task = asyncio.create_task(self._serve())
+            self._task.add_done_callback(_report)
 
     async def disconnect(self, code: int) -> None:
-        """Stop both tasks."""
+        """Stop serving."""
         CLIENTS.dec()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._task is not None:
+            await _cancel(self._task)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        task.add_done_callback(_report)
-        self._tasks.append(task)
+    async def _serve(self) -> None:
+        listening = asyncio.create_task(self._listen())
+        listening.add_done_callback(_report)
+        try:
+            await self._talk()
+        finally:
+            await _cancel(listening)
 
     # --- Listening ----------------------------------------------------------------------------------------------------
     async def _listen(self) -> None:
@@ -204,6 +206,13 @@ def _in_thread(call: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Run database work in any thread of the pool: sockets must not queue behind one another."""
     wrapped: Callable[P, Coroutine[Any, Any, T]] = database_sync_to_async(call, thread_sensitive=False)
     return wrapped
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: before Python 3.12 ``wait_for``, which redis-py uses, may swallow a request."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.2)
 
 
 def _report(task: asyncio.Task[None]) -> None:

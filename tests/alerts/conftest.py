@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from channels.db import database_sync_to_async
+from django.db import connection, connections
 
-from alerts import wake
+from alerts import consumers, wake
 from tests.alerts.receiver import Receiver, running
 
 
@@ -21,6 +23,26 @@ def evidence_dir(settings: Any, tmp_path: Path) -> Iterator[Path]:
     settings.STORAGES = settings.STORAGES | {"evidence": settings.STORAGES["evidence"] | {"OPTIONS": options}}
     yield folder
     wake.flush()
+
+
+@pytest.fixture(autouse=True)
+def no_lasting_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the sockets' threads close their database connections, or the test database could not be dropped.
+
+    Channels' own closing of old connections is switched off by its test client.
+    """
+
+    def in_thread(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return call(*args, **kwargs)
+            finally:
+                connection.close()
+
+        return database_sync_to_async(run, thread_sensitive=False)
+
+    monkeypatch.setattr(consumers, "_in_thread", in_thread)
+    monkeypatch.setitem(connections.databases["default"], "CONN_MAX_AGE", 0)
 
 
 @pytest.fixture
