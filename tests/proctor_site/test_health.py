@@ -1,0 +1,179 @@
+"""Health, liveness and metrics."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from prometheus_client import Counter
+from redis import Redis
+
+from detection.messages import gateway_heartbeat_key, worker_heartbeat_key
+from proctor_site import health
+from proctor_site.embedded.ports import free_port
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKER = {
+    "hostname": "box",
+    "pid": 7,
+    "device": "cpu",
+    "queues": ["audio", "vision"],
+    "models": {"yunet": {"provider": "CPUExecutionProvider", "mean_ms": 7.5}},
+    "unavailable": {},
+    "secret": "must not be shown",
+}
+
+
+def ask() -> tuple[int, dict[str, Any]]:
+    response = Client().get("/.well-known/health")
+    return response.status_code, response.json()
+
+
+@pytest.fixture
+def beats(redis_client: Redis) -> Redis:
+    """Let a worker and a gateway give signs of life."""
+    redis_client.set(worker_heartbeat_key("box:7"), json.dumps(WORKER))
+    redis_client.set(gateway_heartbeat_key("g1"), json.dumps({"hostname": "box", "peers": 3}))
+    return redis_client
+
+
+@pytest.mark.usefixtures("beats")
+def test_when_all_parts_work_it_is_200_and_lists_models_with_their_provider() -> None:
+    status, document = ask()
+    assert (status, document["status"]) == (200, "up")
+    parts = document["parts"]
+    assert set(parts) == {"database", "redis", "workers", "gateway"}
+    assert {part["status"] for part in parts.values()} == {"up"}
+    assert parts["workers"]["workers"][0]["models"] == {"yunet": {"provider": "CPUExecutionProvider", "mean_ms": 7.5}}
+    assert parts["gateway"]["gateways"] == [{"hostname": "box", "peers": 3}]
+    assert parts["database"]["ms"] > 0
+    assert "must not be shown" not in json.dumps(document)
+
+
+@pytest.mark.parametrize("missing", ["worker", "gateway"])
+def test_without_a_worker_or_a_gateway_it_is_503(beats: Redis, missing: str) -> None:
+    beats.delete(*beats.keys(f"heartbeat:{missing}:*"))  # type: ignore[misc]
+    status, document = ask()
+    assert (status, document["status"]) == (503, "down")
+    part = "workers" if missing == "worker" else missing
+    assert {name for name, found in document["parts"].items() if found["status"] == "down"} == {part}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"device": "cuda"},
+        {"unavailable": {"speech": "there are no weights in /somewhere"}},
+    ],
+)
+def test_a_fallback_or_a_missing_detector_is_degraded_not_hidden(beats: Redis, change: dict[str, Any]) -> None:
+    beats.set(worker_heartbeat_key("box:7"), json.dumps(WORKER | change))
+    status, document = ask()
+    assert (status, document["status"], document["parts"]["workers"]["status"]) == (200, "degraded", "degraded")
+    assert "/somewhere" not in json.dumps(document)
+
+
+def test_models_on_a_gpu_are_no_fallback(beats: Redis) -> None:
+    models = {"yunet": {"provider": "CUDAExecutionProvider", "mean_ms": 1.0}}
+    beats.set(worker_heartbeat_key("box:7"), json.dumps(WORKER | {"device": "cuda", "models": models}))
+    assert ask()[1]["status"] == "up"
+
+
+def test_without_redis_it_says_so_without_addresses(settings: Any) -> None:
+    port = free_port()
+    settings.REDIS_URL = f"redis://:hidden-password@127.0.0.1:{port}/0"
+    status, document = ask()
+    assert status == 503
+    assert document["parts"]["database"]["status"] == "up"
+    assert {document["parts"][name]["status"] for name in ("redis", "workers", "gateway")} == {"down"}
+    assert str(port) not in json.dumps(document)
+    assert "hidden-password" not in json.dumps(document)
+
+
+@pytest.fixture
+def hanging_port() -> Iterator[int]:
+    """Listen and never answer, as a stopped server does."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(16)
+        yield listener.getsockname()[1]
+
+
+def test_a_redis_that_hangs_is_not_waited_for(settings: Any, hanging_port: int) -> None:
+    settings.REDIS_URL = f"redis://127.0.0.1:{hanging_port}/0"
+    started = time.monotonic()
+    status, document = ask()
+    assert time.monotonic() - started < 2.0
+    assert status == 503
+    assert document["parts"]["redis"]["reason"] == "no answer within 1 s"
+
+
+def test_a_database_that_hangs_is_not_waited_for_and_no_threads_pile_up(
+    monkeypatch: pytest.MonkeyPatch, beats: Redis
+) -> None:
+    released = threading.Event()
+
+    def hang() -> dict[str, Any]:
+        released.wait(20)
+        return {"status": "up"}
+
+    monkeypatch.setitem(health._PROBES, "database", health.Probe(hang))
+    started, threads = time.monotonic(), threading.active_count()
+    for _ in range(3):
+        status, document = ask()
+        assert (status, document["parts"]["database"]["status"]) == (503, "down")
+    assert time.monotonic() - started < 5.0
+    assert threading.active_count() <= threads + 4
+    released.set()
+
+
+def test_without_a_database_it_says_so(monkeypatch: pytest.MonkeyPatch, beats: Redis) -> None:
+    monkeypatch.setitem(connection.settings_dict, "PORT", str(free_port()))
+    status, document = ask()
+    assert status == 503
+    assert document["parts"]["database"] == {"status": "down", "reason": "it does not answer"}
+    assert document["parts"]["redis"]["status"] == "up"
+
+
+def test_only_reading_is_answered() -> None:
+    assert Client().post("/.well-known/health").status_code == 405
+    assert Client().head("/.well-known/live").status_code == 200
+
+
+def test_liveness_asks_nobody(settings: Any, django_assert_num_queries: Any) -> None:
+    settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
+    with django_assert_num_queries(0):
+        response = Client().get("/.well-known/live")
+    assert (response.status_code, response.json()) == (200, {"status": "up"})
+
+
+class TestMetrics:
+    def get(self, address: str, **headers: str) -> Any:
+        return Client(REMOTE_ADDR=address).get("/metrics", **headers)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "::1", "::ffff:192.168.1.1"])
+    def test_monitoring_on_a_private_address_reads_them(self, address: str) -> None:
+        response = self.get(address)
+        assert response.status_code == 200
+        assert response["Content-Type"].startswith("text/plain")
+        assert "django_http_requests" in response.content.decode()
+
+    @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800::1", "", "nonsense"])
+    def test_others_do_not(self, address: str) -> None:
+        assert self.get(address).status_code == 403
+
+    @pytest.mark.parametrize("forwarded", ["93.184.216.34", "127.0.0.1, 93.184.216.34", "nonsense"])
+    def test_a_proxy_does_not_lend_its_address(self, forwarded: str) -> None:
+        assert self.get("127.0.0.1", HTTP_X_FORWARDED_FOR=forwarded).status_code == 403
+
+    def test_our_own_figures_are_there(self) -> None:
+        Counter("sdproctor_test_total", "Counts this test.").inc()
+        assert "sdproctor_test_total 1.0" in self.get("127.0.0.1").content.decode()
