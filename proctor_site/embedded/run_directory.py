@@ -54,7 +54,7 @@ class RunDirectory:
         services = self.ledger.alive()
         service_ids = {child.pid for child in with_descendants(services.values())}
         programs = [p for p in with_descendants(marked_processes(self.path)) if p.pid not in service_ids]
-        stop_processes(programs, first=signal.SIGTERM, grace_s=10)
+        stop_processes(programs, first=signal.SIGTERM, grace_s=4)  # their output goes nowhere: some hang on it
         for name, process in services.items():
             stop_processes([process], first=SERVICE_STOP_SIGNALS.get(name, signal.SIGTERM), grace_s=10)
             self.ledger.forget(name)

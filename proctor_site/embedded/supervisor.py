@@ -25,8 +25,8 @@ from proctor_site.embedded.services import Services
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 SERVERS = {"WEB": 8000, "GATEWAY": 8001, "METRICS": 9090}
 POLL_S = 0.5
-COMMAND_STOP_S = 20
-"""How long the command may take to stop: honcho kills its children after 5 s."""
+COMMAND_STOP_S = 10
+"""How long the command may take to stop, and its children after it: honcho kills its own after 5 s."""
 ALREADY_RUNS = "SD Proctor already runs from this directory. Stop it first (Ctrl-C there), or use another clone."
 
 
@@ -111,12 +111,15 @@ def _run_command(
         raise EmbeddedError(f"{options.command[0]} cannot be started: {error.strerror}") from error
     stopping.forward_to(command)
     parent = os.getppid() if options.with_parent else None
+    on_terminal = sys.stderr.isatty()
     try:
         while not _ended(command):
             if message := services.failure():
                 raise EmbeddedError(message)
             if stopping.overdue() or (parent is not None and os.getppid() != parent):
                 break
+            if on_terminal and not sys.stderr.isatty():
+                break  # the terminal is gone, and the hang-up reached make alone, which waits for us
     finally:
         remaining = with_descendants(marked_processes(run.path))
         stop_processes(remaining, first=signal.SIGTERM, grace_s=COMMAND_STOP_S)
@@ -170,7 +173,8 @@ class _Stopping:
         self._since = 0.0
         self._command: subprocess.Popen[bytes] | None = None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._receive)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, self._receive)
 
     def forward_to(self, command: subprocess.Popen[bytes]) -> None:
         """Name the command; a signal that came before is passed on now."""
