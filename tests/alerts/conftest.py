@@ -18,7 +18,6 @@ from tests.alerts.receiver import Receiver, running
 def evidence_dir(settings: Any, tmp_path: Path) -> Iterator[Path]:
     """Keep evidence below a temporary folder and return it."""
     folder = tmp_path / "evidence"
-    settings.ROOT_URLCONF = "tests.alerts.urls"
     options = settings.STORAGES["evidence"]["OPTIONS"] | {"location": folder}
     settings.STORAGES = settings.STORAGES | {"evidence": settings.STORAGES["evidence"] | {"OPTIONS": options}}
     yield folder

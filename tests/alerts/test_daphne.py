@@ -1,0 +1,204 @@
+"""The live socket in a real daphne process, with a real WebSocket client over TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import connection
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from accounts.api_keys import api_key_create
+from alerts import services
+from alerts.models import Alert
+from sessions.models import ExamSession
+from tests.alerts import builders
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _database_url() -> str:
+    parts = settings.DATABASES["default"]
+    return f"postgres://{parts['USER']}:{parts['PASSWORD']}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
+
+
+@pytest.fixture
+def daphne(transactional_db: None, tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """A web process on the test database; yields its WebSocket address and the process."""
+    port = _free_port()
+    log = (tmp_path / "daphne.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "proctor_site.asgi:application"],
+        cwd=ROOT, env={**os.environ, "DATABASE_URL": _database_url()}, stdout=log, stderr=log,
+    )  # fmt: skip
+    try:
+        _wait_for(port, process, tmp_path / "daphne.log")
+        yield f"ws://127.0.0.1:{port}/api/v1/session/ws", psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(10)
+        log.close()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 40
+    while time.monotonic() < until:
+        assert process.poll() is None, log.read_text()
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"daphne does not listen: {log.read_text()}")
+
+
+@pytest.fixture
+def session() -> ExamSession:
+    return builders.session()
+
+
+@pytest.fixture
+def headers(session: ExamSession) -> dict[str, str]:
+    _, raw = api_key_create(organisation=session.organisation, name="platform", scopes=["sessions"])
+    return {"Authorization": f"Bearer {raw}"}
+
+
+apply = sync_to_async(builders.apply)
+
+
+async def hear(client: ClientConnection, kind: str) -> dict[str, Any]:
+    while True:
+        message = json.loads(await asyncio.wait_for(client.recv(), 8))
+        if message["type"] == kind:
+            data: dict[str, Any] = message["data"]
+            return data
+
+
+async def test_a_client_that_reconnects_gets_every_alert_once_and_in_order(
+    daphne: tuple[str, psutil.Process], session: ExamSession, headers: dict[str, str]
+) -> None:
+    address = f"{daphne[0]}/{session.session_id}"
+    async with connect(address, additional_headers=headers) as client:
+        assert (await hear(client, "state"))["state"] == "created"
+        await asyncio.sleep(0.3)  # subscribed
+        sent_at = time.monotonic()
+        first = await apply(session)
+        last = await hear(client, "alert")
+        assert time.monotonic() - sent_at < 1.5  # woken, not polled
+        assert last["event_id"] == str(first.event_id)
+    missed = [await apply(session) for _ in range(3)]
+    async with connect(f"{address}?after={last['event_id']}", additional_headers=headers) as client:
+        told = [(await hear(client, "alert"))["event_id"] for _ in range(3)]
+        live = await apply(session)
+        told.append((await hear(client, "alert"))["event_id"])
+    assert told == [str(alert.event_id) for alert in (*missed, live)]
+
+
+async def test_the_close_codes_reach_the_client(
+    daphne: tuple[str, psutil.Process], session: ExamSession, headers: dict[str, str]
+) -> None:
+    url, raw = daphne[0], headers["Authorization"].removeprefix("Bearer ")
+    cases: list[tuple[str, dict[str, str] | None, int]] = [
+        (f"{url}/{session.id}", None, 4401),
+        (f"{url}/{session.id}?token={raw}", None, 4400),
+        (f"{url}/nothing", headers, 4404),
+        (f"{url}/{session.id}?after=x", headers, 4410),
+    ]
+    for address, given, code in cases:
+        async with connect(address, additional_headers=given) as client:
+            assert "code" in await hear(client, "error")
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == code
+    async with connect(f"{url}/{session.id}", subprotocols=["sd-proctor.v1", f"bearer.{raw}"]) as client:  # type: ignore[list-item]
+        assert client.subprotocol == "sd-proctor.v1"
+        await hear(client, "state")
+
+
+def _many_alerts(session: ExamSession, count: int) -> Alert:
+    """Write alerts of 16 kB; return the first."""
+    first = builders.apply(session)
+    payload = first.payload | {"padding": "x" * 16_000}
+    Alert.objects.bulk_create(
+        Alert(organisation_id=session.organisation_id, session=session, incident_id=first.incident_id, phase="opened",
+              sequence=number, event_type=first.event_type, payload=payload)
+        for number in range(2, count + 2)
+    )  # fmt: skip
+    return first
+
+
+async def test_a_client_that_does_not_read_is_closed_and_costs_no_memory(
+    daphne: tuple[str, psutil.Process], session: ExamSession, headers: dict[str, str]
+) -> None:
+    """64 MB wait for a client that reads nothing: the server must hold back, then give up."""
+    first = await sync_to_async(_many_alerts)(session, 4000)
+    url, process = daphne
+    async with connect(f"{url}/{session.id}", additional_headers=headers) as client:
+        await hear(client, "state")
+    before = process.memory_info().rss
+    host, port = url.removeprefix("ws://").split("/")[0].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=2**10)
+    lines = [
+        f"GET /api/v1/session/ws/{session.id}?after={first.event_id} HTTP/1.1", f"Host: {host}:{port}",
+        "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", f"Authorization: {headers['Authorization']}",
+    ]  # fmt: skip
+    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+    assert b"101" in await reader.readline()
+
+    highest, until = before, time.monotonic() + 25
+    while time.monotonic() < until and _is_connected(process, writer):
+        highest = max(highest, process.memory_info().rss)
+        await asyncio.sleep(0.2)
+
+    assert not _is_connected(process, writer), "the server keeps a client that does not read"
+    assert highest - before < 15_000_000
+    writer.close()
+
+
+def _is_connected(process: psutil.Process, writer: asyncio.StreamWriter) -> bool:
+    """Tell whether the server still has its end of this client's connection."""
+    mine = writer.get_extra_info("sockname")
+    return any(c.raddr and c.raddr.port == mine[1] for c in process.net_connections("tcp") if c.status == "ESTABLISHED")
+
+
+async def test_another_client_is_served_while_one_does_not_read(
+    daphne: tuple[str, psutil.Process], session: ExamSession, headers: dict[str, str]
+) -> None:
+    first = await sync_to_async(_many_alerts)(session, 500)
+    address = f"{daphne[0]}/{session.id}"
+    async with connect(f"{address}?after={first.event_id}", additional_headers=headers, max_queue=1) as stuck:
+        async with connect(address, additional_headers=headers) as reading:
+            await hear(reading, "state")
+            services.broadcast(session.id, {"type": "detections", "data": {"video": {"faces": 1}}})
+            await asyncio.sleep(0.2)
+            await sync_to_async(_next)(session)
+            assert (await hear(reading, "alert"))["metadata"]["sequence"] == 502
+        assert stuck.state.name == "OPEN"
+
+
+def _next(session: ExamSession) -> None:
+    builders.apply(session)
+    connection.close()
