@@ -15,6 +15,7 @@ from environ import Env
 from proctor_site.embedded.run_directory import ENVIRONMENT_FILE, read_assignments
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+NEEDED = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "JOIN_TOKEN_KEY", "KEY_ENCRYPTION_KEYS")
 
 
 class ProctorEnv(Env):  # type: ignore[misc]  # django-environ ships no types
@@ -39,7 +40,7 @@ def read_files(base: Path) -> None:
     """Add to the environment what ``.env`` and a running ``make run`` say and it does not hold."""
     ProctorEnv.read_env(base / ".env")
     running = base / "var" / "run" / ENVIRONMENT_FILE
-    if os.access(running, os.R_OK):
+    if os.access(running, os.R_OK) and not all(os.environ.get(name) for name in NEEDED):
         os.environ.update({k: v for k, v in read_assignments(running).items() if not os.environ.get(k)})
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR") == "":
         del os.environ["PROMETHEUS_MULTIPROC_DIR"]  # prometheus_client would take "" for a directory

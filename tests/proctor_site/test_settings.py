@@ -127,7 +127,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "var" / "run" / "environment").write_text(
         "FROM_ENVIRONMENT=run\nFROM_DOTENV=run\nLEFT_OPEN=run\nFROM_RUN=a=b\n"
     )
-    monkeypatch.setattr(os, "environ", {**os.environ, "FROM_ENVIRONMENT": "environment"})
+    monkeypatch.setattr(os, "environ", {**os.environ, "FROM_ENVIRONMENT": "environment", "REDIS_URL": ""})
     return tmp_path
 
 
@@ -138,6 +138,15 @@ def test_the_environment_wins_over_env_and_that_over_running_services(
     read_files(base)
     names = ("FROM_ENVIRONMENT", "FROM_DOTENV", "LEFT_OPEN", "FROM_RUN")
     assert [os.environ[name] for name in names] == ["environment", "dotenv", "run", "a=b"]
+
+
+def test_an_operator_who_configured_everything_gets_nothing_of_running_services(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("environ.Env.ENVIRON", os.environ)
+    monkeypatch.setitem(os.environ, "REDIS_URL", "redis://elsewhere/0")
+    read_files(base)
+    assert "FROM_RUN" not in os.environ
 
 
 def test_an_empty_metrics_directory_counts_as_none(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
