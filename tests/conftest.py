@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from proctor_site.embedded import Services
+from proctor_site.embedded.processes import MARKER
 from proctor_site.embedded.run_directory import RunDirectory, sweep_temporary
 
 PREFIX = "sd-proctor-test-"
@@ -34,6 +35,7 @@ def _start_services() -> tuple[Services, tempfile.TemporaryDirectory[str]]:
         raise RuntimeError(f"{base} is new, yet locked")
     services = Services(run, secrets_file=base / "secrets.env", given=os.environ, durable=False)
     os.environ.update(services.start())
+    os.environ[MARKER] = str(run.path)  # by which the next session finds what a killed one has left running
     os.environ["EVIDENCE_DIR"] = str(base / "evidence")
     os.environ["DJANGO_SETTINGS_MODULE"] = "proctor_site.settings"
     return services, directory
