@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from detection.engine.policy import TECHNICAL_EVENTS, EventType
 from enrollment.views import GATE_CODES
 
 STATIC = Path(__file__).resolve().parents[2] / "sessions" / "static" / "exam_sessions"
@@ -111,3 +112,7 @@ def test_every_field_and_region_has_a_name_for_screen_readers(page: str) -> None
 
 def test_problems_of_the_quality_gate_are_explained() -> None:
     assert {f"enrol.problem.{code}" for code in GATE_CODES} <= TEXTS
+
+
+def test_candidates_are_told_of_everything_that_is_watched_and_why() -> None:
+    assert {f"watched.{event.value}" for event in set(EventType) - TECHNICAL_EVENTS} <= TEXTS
