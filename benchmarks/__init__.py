@@ -1,0 +1,1 @@
+"""What ``make bench`` runs: measurements on real parts, as JSON on the screen and in ``benchmarks/results/``."""
