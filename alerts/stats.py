@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 from rest_framework import serializers
@@ -72,15 +72,13 @@ def collect(organisation: Organisation, *, now: datetime | None = None) -> dict[
         "sessions": _sessions(organisation),
         "incidents": _incidents(organisation, since),
         "alerts_per_hour": _alerts_per_hour(organisation, since),
-        "subscriptions": Subscription.objects.of(organisation).aggregate(
-            enabled=Count("id", filter=Q(enabled=True)), disabled=Count("id", filter=Q(enabled=False))
-        ),
+        "subscriptions": _subscriptions(organisation),
         "deliveries": _deliveries(organisation, since),
         "media_gaps": _media_gaps(organisation, since),
     }
 
 
-def _by(queryset: QuerySet[Any], field: str) -> dict[str, int]:
+def _by(queryset: QuerySet[Any], field: str) -> dict[Any, int]:
     return dict(queryset.order_by().values_list(field).annotate(n=Count("pk")))
 
 
@@ -103,6 +101,11 @@ def _alerts_per_hour(organisation: Organisation, since: datetime) -> list[dict[s
     recent = Alert.objects.of(organisation).filter(created_at__gte=since)
     hours = recent.annotate(hour=TruncHour("created_at")).order_by("hour").values_list("hour").annotate(n=Count("pk"))
     return [{"hour": iso(hour), "alerts": count} for hour, count in hours]
+
+
+def _subscriptions(organisation: Organisation) -> dict[str, int]:
+    counts = _by(Subscription.objects.of(organisation), "enabled")
+    return {"enabled": counts.get(True, 0), "disabled": counts.get(False, 0)}
 
 
 def _deliveries(organisation: Organisation, since: datetime) -> dict[str, int]:
