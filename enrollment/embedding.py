@@ -19,6 +19,7 @@ import numpy as np
 from celery import current_app
 from django.conf import settings
 from numpy.typing import NDArray
+from prometheus_client import Histogram
 
 from accounts.keys import open_secret, seal_transit
 from accounts.problems import Problem
@@ -31,6 +32,8 @@ _PURPOSE_REPLY: Final = "enrollment.embed.reply"
 _REPLY_TTL_S: Final = 10
 _PUBLISH_ONCE_MORE: Final = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.1}
 _DTYPE: Final = np.dtype("<f4")
+
+EMBEDDING_SECONDS = Histogram("sdproctor_embedding_seconds", "How long the web waits for a worker to read pictures.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ def _reply_key(request_id: str) -> str:
 
 
 # --- The web's side ---------------------------------------------------------------------------------------------------
+@EMBEDDING_SECONDS.time()
 def images_embed(images: Sequence[bytes]) -> list[ImageReading]:
     """Have a worker read ``images``; return one reading per picture, in their order.
 

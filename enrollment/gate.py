@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import Counter
 
 from accounts.problems import Problem
 from detection.engine.detectors import identity
@@ -20,6 +21,8 @@ _FULL_SHARPNESS: Final = 0.02
 """What a sharp face has at least (``detection.engine.quality.sharpness``)."""
 _LEAST_WEIGHT: Final = 0.05
 
+PICTURES_REFUSED = Counter("sdproctor_pictures_refused_total", "What was wrong with pictures of candidates.", ["code"])
+
 
 def readings_require_good(readings: Sequence[ImageReading]) -> None:
     """Raise ``Problem`` with the first thing wrong; its member ``problems`` lists them all, ``image`` by position."""
@@ -28,6 +31,8 @@ def readings_require_good(readings: Sequence[ImageReading]) -> None:
     ]
     if not found:
         return
+    for problem in found:
+        PICTURES_REFUSED.labels(problem["code"]).inc()
     first = dict(found[0])
     raise Problem(first.pop("code"), first.pop("detail"), **first, problems=found)
 

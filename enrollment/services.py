@@ -12,6 +12,7 @@ import numpy as np
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from prometheus_client import Counter
 
 from accounts.models import Organisation
 from accounts.problems import Problem
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+ENROLLMENTS = Counter("sdproctor_enrollments_total", "Enrolments made.", ["kind"])
+ERASURES = Counter("sdproctor_erasures_total", "Enrolments erased.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ def candidate_enroll(
             images=[reading.quality for reading in readings],
         )
         template_store(enrollment=enrollment, embedding=combine(readings), model=readings[0].model)
+    ENROLLMENTS.labels("renewed" if replaced else "first").inc()
     return Enrolled(enrollment, readings[0].model, replaced)
 
 
@@ -149,6 +154,7 @@ def enrollment_delete(*, organisation: Organisation, candidate_id: str) -> Erase
     if not any(erased.values()):
         raise Problem("not_enrolled", f"Candidate '{candidate_id}' has no template.")
     receipt = Erased(uuid.uuid4(), candidate.candidate_id, timezone.now(), erased)
+    ERASURES.inc()
     logger.info("Erased an enrolment: receipt %s, %s.", receipt.receipt_id, erased)
     return receipt
 

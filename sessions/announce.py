@@ -13,6 +13,7 @@ from celery import current_app
 from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
+from prometheus_client import Counter
 from redis.exceptions import RedisError
 
 from accounts.redis_client import get_redis
@@ -20,6 +21,10 @@ from detection import messages
 from sessions.models import ExamSession
 
 logger = logging.getLogger(__name__)
+
+ANNOUNCEMENTS_FAILED = Counter(
+    "sdproctor_end_announcements_failed_total", "Ends of sessions that Redis did not take; the sweep repeats them."
+)
 
 _PUBLISH_ONCE_MORE: Final = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.1}
 _AWAY: Final = (RedisError, BrokerError, OSError)
@@ -38,6 +43,7 @@ def session_end_announce(session: ExamSession) -> bool:
         )
         close_message_send(session)
     except _AWAY:
+        ANNOUNCEMENTS_FAILED.inc()
         logger.exception("The end of session %s was not announced; the sweep repeats it.", session.id)
         return False
     return True

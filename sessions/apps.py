@@ -16,9 +16,11 @@ class SessionsConfig(AppConfig):
     verbose_name = "Exam sessions"
 
     def ready(self) -> None:
-        """Have every organisation's default policy made with the tables, so that the admin shows it from the start."""
+        """Check what seeds policies, and have every organisation's default policy made together with the tables."""
         from sessions import auth  # noqa: F401  # registers its part of the OpenAPI document
+        from sessions.policies import first_policy_document
 
+        first_policy_document()  # refuses a FACE_MATCH_THRESHOLD that no policy can have
         post_migrate.connect(_make_default_policies, sender=self)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
 
 from accounts.models import Organisation
@@ -26,10 +27,17 @@ class PolicySnapshot:
 
 
 def first_policy_document() -> dict[str, Any]:
-    """Return the document of an organisation's first policy; ``FACE_MATCH_THRESHOLD`` seeds its face comparison."""
+    """Return the document of an organisation's first policy; ``FACE_MATCH_THRESHOLD`` seeds its face comparison.
+
+    Raises ``ImproperlyConfigured`` when that is no threshold a policy can have.
+    """
     document = default_policy_document()
     rule = document["rules"][engine.EventType.FACE_MISMATCH.value]
     rule["enter"] = rule["exit"] = settings.FACE_MATCH_THRESHOLD
+    try:
+        engine.Policy.from_dict(document)
+    except engine.PolicyError as error:
+        raise ImproperlyConfigured(f"FACE_MATCH_THRESHOLD={settings.FACE_MATCH_THRESHOLD}: {error}") from None
     return document
 
 

@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
+from prometheus_client import Counter
 
 from accounts.models import Organisation
 from accounts.problems import Problem
@@ -24,6 +25,9 @@ from sessions.policies import policy_snapshot
 
 PLANNED: Final = timedelta(minutes=180)
 """How long a session is planned to last when the platform does not say."""
+
+SESSIONS_STARTED = Counter("sdproctor_sessions_started_total", "Sessions started.")
+SESSIONS_ENDED = Counter("sdproctor_sessions_ended_total", "Sessions ended, by reason.", ["reason"])
 
 State = ExamSession.State
 _BEFORE: Final[dict[str, tuple[str, ...]]] = {
@@ -66,6 +70,7 @@ def session_start(
             planned_end_at=planned_end_at or timezone.now() + PLANNED,
         )
         _insert(session)
+    SESSIONS_STARTED.inc()
     return session
 
 
@@ -111,6 +116,7 @@ def session_end(*, session: ExamSession, reason: str, at: datetime | None = None
         locked.ended_at = at or timezone.now()
         locked.end_reason = reason
         locked.save(update_fields=["state", "ended_at", "end_reason"])
+        transaction.on_commit(SESSIONS_ENDED.labels(reason).inc)
         transaction.on_commit(partial(session_end_announce, locked))
     return locked
 

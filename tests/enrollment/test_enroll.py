@@ -80,6 +80,16 @@ def test_a_second_enrolment_replaces_the_template_and_keeps_the_key(
     assert (FaceTemplate.objects.count(), Enrollment.objects.count(), DataKey.objects.count()) == (1, 2, 1)
 
 
+def test_after_an_erasure_the_candidate_enrols_anew_under_a_new_key(
+    client: APIClient, photographs: dict[str, bytes]
+) -> None:
+    enroll(client, photographs["a_1"])
+    before = DataKey.objects.get()
+    assert client.delete("/api/v1/enroll/ada").status_code == 200
+    assert enroll(client, photographs["a_1"]).json()["replaced"] is False
+    assert DataKey.objects.get() != before
+
+
 def test_several_pictures_of_one_person_make_one_template_close_to_each(
     client: APIClient, photographs: dict[str, bytes]
 ) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.utils import timezone
 from redis import Redis
 
@@ -14,7 +14,7 @@ from accounts.models import Organisation
 from accounts.problems import Problem
 from detection.messages import revoked_key
 from sessions.models import ExamSession, Policy
-from sessions.policies import policy_default
+from sessions.policies import first_policy_document, policy_default
 from sessions.services import session_end, session_state_set
 from sessions.sweep import sweep_sessions
 from tests.factories import make_policy, make_session
@@ -122,6 +122,12 @@ class TestPolicy:
         settings.FACE_MATCH_THRESHOLD = 0.9
         assert policy_default(organisation=organisation) == policy
         assert Policy.objects.get(pk=policy.pk).document["rules"]["FACE_MISMATCH"]["enter"] == 0.6
+
+    @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
+    def test_a_threshold_that_is_none_is_refused_by_its_name(self, settings: Any, threshold: float) -> None:
+        settings.FACE_MATCH_THRESHOLD = threshold
+        with pytest.raises(ImproperlyConfigured, match="FACE_MATCH_THRESHOLD"):
+            first_policy_document()
 
     def test_a_policy_called_default_becomes_the_default(self, organisation: Organisation) -> None:
         policy = make_policy(organisation, "Default")

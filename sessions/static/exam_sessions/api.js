@@ -1,6 +1,6 @@
 // The page's way to the service: the join token as bearer, problems as errors with their documented code.
 
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 30_000; // longer than the service waits for a worker
 
 export class ApiError extends Error {
   /** `status` is 0 when nobody answered; `code` is from the documented table of problems, `problem` the whole body. */

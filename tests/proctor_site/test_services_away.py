@@ -1,4 +1,4 @@
-"""PostgreSQL goes away for ten seconds under a running web process: clear answers, and nothing lost afterwards."""
+"""PostgreSQL or Redis goes away for ten seconds under a running web process: clear answers, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
 import requests
+from redis import Redis
 
+from detection.messages import QUEUE_AUDIO, revoked_key
 from proctor_site.embedded.ports import free_port
 from proctor_site.embedded.postgres import Postgres
 from proctor_site.embedded.run_directory import RunDirectory
+from proctor_site.embedded.valkey import Valkey
 
 ROOT = Path(__file__).resolve().parents[2]
 AWAY_S = 10.0
-REDIS_DATABASE = "/8"  # database 0 is emptied by other tests
 
 
 class Web:
-    """A web process with a PostgreSQL of its own that can be taken away."""
+    """A web process with a PostgreSQL and a Valkey of its own that can be taken away."""
 
     def __init__(self, directory: Path) -> None:
         directory.chmod(0o711)  # as root, PostgreSQL runs as another account and must reach its data
@@ -34,11 +35,9 @@ class Web:
         self.postgres = Postgres(self._run, password="password", durable=False)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.database_url = self.postgres.start()
-        self._environment = os.environ | {
-            "DATABASE_URL": self.database_url,
-            "REDIS_URL": urlunsplit(urlsplit(os.environ["REDIS_URL"])._replace(path=REDIS_DATABASE)),
-        }
+        self.valkey = Valkey(self._run, password="password")
+        self.database_url, self.redis_url = self.postgres.start(), self.valkey.start()
+        self._environment = os.environ | {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
         self.manage("migrate", "--verbosity", "0")
         self.headers = {"Authorization": f"Bearer {self.manage('create_api_key', 'test')}"}
         command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "proctor_site.asgi:application"]
@@ -75,6 +74,7 @@ class Web:
         self._process.terminate()
         self._process.wait(15)
         self._log.close()
+        self.valkey.stop()
         self.postgres.stop()
         self._run.release()
 
@@ -112,6 +112,31 @@ def test_ten_seconds_without_postgresql(web: Web) -> None:
     assert code(web.start_session("before")) == (409, "session_exists")
     assert code(web.start_session("during")) == (201, None)
     assert web.ask("GET", "/.well-known/health").json()["parts"]["database"]["status"] == "up"
+
+
+def test_ten_seconds_without_redis(web: Web) -> None:
+    picture = {"candidate_id": "ada", "image": "QUJD", "images": ["QUJD"]}
+    consent = {"version": "1", "locale": "en", "given_at": "2026-01-01T00:00:00Z"}
+    session_id = web.start_session("to-be-ended").json()["id"]
+    web.valkey.stop()
+    began = time.monotonic()
+    assert web.ask("POST", f"/api/v1/session/{session_id}/end").json()["state"] == "ended"
+    rounds = 0
+    while time.monotonic() < began + AWAY_S:
+        assert code(web.ask("POST", "/api/v1/enroll", **picture, consent=consent)) == (503, "queue_unavailable")
+        assert code(web.start_session(f"without-redis-{rounds}")) == (201, None)
+        health = web.ask("GET", "/.well-known/health")
+        assert (health.status_code, health.json()["parts"]["redis"]["status"]) == (503, "down")
+        rounds += 1
+        time.sleep(0.5)
+    assert rounds >= 3
+    web.valkey.start()
+    swept = web.manage("shell", "-v", "0", "-c", "from sessions.sweep import sweep_sessions; print(sweep_sessions())")
+    assert "closed_again=1, revoked_again=1" in swept
+    with Redis.from_url(web.redis_url) as redis:
+        assert redis.exists(revoked_key(session_id)) == 1
+        assert redis.llen(QUEUE_AUDIO) == 1
+    assert web.ask("GET", "/.well-known/health").json()["parts"]["redis"]["status"] == "up"
 
 
 def test_many_requests_leave_no_connections_behind(web: Web) -> None:
