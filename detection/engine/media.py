@@ -55,7 +55,10 @@ def decode_image(data: bytes, *, max_pixels: int = 40_000_000) -> NDArray[np.uin
             f"The picture has {header.width} x {header.height} pixels; at most {max_pixels:,} are accepted.",
         )
     # IMREAD_COLOR converts depth and channels and turns the picture as its rotation tag says.
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:  # a side beyond OpenCV's own limit
+        raise ImageError("image_invalid", f"The picture cannot be decoded: {error.err}.") from error
     if image is None:
         raise ImageError("image_invalid", f"The picture claims to be {header.format} but cannot be decoded.")
     return np.ascontiguousarray(image)

@@ -105,6 +105,8 @@ class IdentityMeasure:
     reason: str = ""
     model: str = ""
     quality: FaceQuality | None = None
+    strength: float | None = None
+    """Length of the network's raw vector: the clearer the face, the longer."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-able form."""
@@ -115,6 +117,7 @@ class IdentityMeasure:
             "reason": self.reason,
             "model": self.model,
             "quality": None if self.quality is None else self.quality.to_dict(),
+            "strength": None if self.strength is None else round(self.strength, 2),
         }
 
 

@@ -15,7 +15,7 @@ START = 1_700_000_000.0
 
 
 def frame(at: float, *, faces: int = 1, possible: int | None = None, similarity: float | None = None, **more: Any):
-    """A frame ``at`` seconds after the start. ``similarity`` None: not compared; ``decided`` and ``reason`` as given."""
+    """A frame ``at`` seconds after the start; ``similarity`` None: not compared. ``more``: of the identity measure."""
     measures: dict[str, Any] = {"faces": {"count": faces, "possible": faces if possible is None else possible}}
     if similarity is not None:
         measures["identity"] = {"similarity": similarity, "comparison_score": similarity / 2, "decided": True, **more}

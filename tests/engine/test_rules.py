@@ -82,7 +82,7 @@ def test_a_disabled_rule_says_nothing():
     assert play(frames(0, 10, faces=0), policy(NO_FACE={"enabled": False}), end=10) == []
 
 
-# --- Identity -----------------------------------------------------------------------------------------------------------
+# --- Identity -------------------------------------------------------------------------------------------------------
 
 
 def test_another_face_is_an_incident_with_its_raw_score():
@@ -143,7 +143,7 @@ def test_a_doubt_that_nothing_confirms_is_dropped():
     assert not step.attentive
 
 
-# --- Sound --------------------------------------------------------------------------------------------------------------
+# --- Sound ----------------------------------------------------------------------------------------------------------
 
 
 def test_speech_starts_with_its_first_chunk_and_ends_with_its_last():
@@ -186,7 +186,7 @@ def test_a_silent_microphone_is_a_technical_finding():
     ]
 
 
-# --- Time nobody saw ----------------------------------------------------------------------------------------------------
+# --- Time nobody saw ------------------------------------------------------------------------------------------------
 
 
 def test_a_gap_ends_a_finding_at_the_last_sample():
@@ -210,7 +210,7 @@ def test_slow_sampling_is_no_gap():
     assert told(play(frames(0, 20, step=5.2, faces=0), slow))[0] == ("NO_FACE", "opened", 0.0, None)
 
 
-# --- Order --------------------------------------------------------------------------------------------------------------
+# --- Order ----------------------------------------------------------------------------------------------------------
 
 
 def test_an_observation_waits_until_the_newest_is_ahead_by_the_lateness():
@@ -248,7 +248,7 @@ def test_a_detector_that_failed_says_nothing():
     assert play([frame(0, faces=0), *failed, frame(4)], end=5) == []
 
 
-# --- State --------------------------------------------------------------------------------------------------------------
+# --- State ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_state_survives_json_exactly():
@@ -289,7 +289,7 @@ def test_what_waits_does_not_grow_with_the_session():
     assert max(sizes) < 6000
 
 
-# --- The end ------------------------------------------------------------------------------------------------------------
+# --- The end --------------------------------------------------------------------------------------------------------
 
 
 def test_the_end_closes_what_is_open_at_what_was_last_seen():

@@ -55,11 +55,9 @@ def sessions(draw):
     speech, loud = draw(stretches(shares)), draw(stretches(levels))
     seen: list[Observation] = []
     for second in range(LENGTH_S):
-        for half in (0.0, 0.5):
-            if counts[second] is not None:
-                seen.append(
-                    _frame(second + half + draw(st.sampled_from([0, 0.01, 0.13])), counts[second], similar[second])
-                )
+        if counts[second] is not None:
+            jitter = st.sampled_from([0, 0.01, 0.13])
+            seen += [_frame(second + half + draw(jitter), counts[second], similar[second]) for half in (0.0, 0.5)]
         if speech[second] is not None:
             seen.append(window(float(second), share=speech[second], rms_dbfs=loud[second]))
     for at in draw(st.lists(st.integers(0, LENGTH_S * 4), max_size=8, unique=True)):

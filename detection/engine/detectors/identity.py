@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from detection.engine import geometry, quality
 from detection.engine.model import FACE_EMBEDDER, Model
 from detection.engine.observations import VIDEO, Face, FaceQuality, IdentityMeasure
-from detection.engine.policy import EventType, IdentityParameters, Policy
+from detection.engine.policy import EventType, Policy
 from detection.engine.samples import VideoSample
 
 MODEL_NAME = FACE_EMBEDDER
@@ -54,24 +54,12 @@ def similarity(comparison_score: float) -> float:
     return 1 / (1 + math.exp(-(_SLOPE * comparison_score + _OFFSET)))
 
 
-def comparison_score(similarity_value: float) -> float:
-    """Return the raw cosine that a calibrated similarity stands for; ``similarity_value`` lies between 0 and 1."""
-    return (_logit(similarity_value) - _OFFSET) / _SLOPE
-
-
 def compare(embedding: Embedding, template: Embedding) -> IdentityMeasure:
     """Compare two L2-normalised embeddings of shape ``(128,)``. The probe's quality is not looked at."""
     if embedding.shape != template.shape:
         raise ValueError(f"The template has shape {template.shape}, the embedding {embedding.shape}")
     score = float(np.clip(np.dot(embedding, template), -1, 1))
     return IdentityMeasure(comparison_score=score, similarity=similarity(score), model=MODEL_NAME)
-
-
-def pool(embeddings: Sequence[Embedding]) -> Embedding:
-    """Make one template of the embeddings of several pictures: their mean, L2-normalised. None raise ``ValueError``."""
-    if not embeddings:
-        raise ValueError("a template needs at least one embedding")
-    return _normalise(np.mean(embeddings, axis=0, dtype=np.float64))
 
 
 def _normalise(vector: NDArray[np.float64]) -> Embedding:
@@ -147,18 +135,23 @@ class FaceEmbedder:
 def _of_frame(sample: VideoSample, probes: Sequence[Probe]) -> IdentityMeasure:
     template = sample.job.template
     assert template is not None
-    parameters = sample.job.policy.detectors.identity
-    return best([_judge(probe, template, parameters) for probe in probes], sample.job.policy)
+    return best([_judge(probe, template, sample.job.policy) for probe in probes], sample.job.policy)
 
 
-def _judge(probe: Probe, template: Embedding, parameters: IdentityParameters) -> IdentityMeasure:
-    reason = doubt(probe, parameters)
+def _judge(probe: Probe, template: Embedding, policy: Policy) -> IdentityMeasure:
     measure = compare(probe.embedding, template)
-    return dataclasses.replace(measure, decided=not reason, reason=reason, quality=probe.quality)
+    reason = doubt(probe, measure.similarity, policy)
+    return dataclasses.replace(
+        measure, decided=not reason, reason=reason, quality=probe.quality, strength=probe.strength
+    )
 
 
-def doubt(probe: Probe, parameters: IdentityParameters) -> str:
-    """Return why a probe decides nothing: ``face_too_small``, ``dark``, ``turned``, ``blurred``, or "" if it does."""
+def doubt(probe: Probe, found: float, policy: Policy) -> str:
+    """Return why a probe whose similarity is ``found`` decides nothing; "" if it does.
+
+    Reasons: ``face_too_small``, ``dark``, ``turned``, ``blurred`` (whatever makes a face unclear).
+    """
+    parameters = policy.detectors.identity
     seen = probe.quality
     if seen.width_px < parameters.min_face_px:
         return "face_too_small"
@@ -166,9 +159,12 @@ def doubt(probe: Probe, parameters: IdentityParameters) -> str:
         return "dark"
     if max(abs(seen.yaw_deg), abs(seen.pitch_deg)) > parameters.max_turn_deg:
         return "turned"
-    if seen.sharpness < parameters.min_sharpness or probe.strength < parameters.min_strength:
+    clarity = probe.strength * math.sqrt(seen.sharpness)
+    if clarity < parameters.min_clarity or probe.strength < parameters.min_strength:
         return "blurred"
-    return ""
+    is_clear = clarity >= parameters.clear_clarity and probe.strength >= parameters.clear_strength
+    threshold = policy.rules[EventType.FACE_MISMATCH].enter
+    return "" if is_clear or not parameters.unclear_mismatch <= found < threshold else "blurred"
 
 
 def best(measures: Sequence[IdentityMeasure], policy: Policy) -> IdentityMeasure:
