@@ -50,7 +50,7 @@ def subscription_create(
         enabled=enabled,
     )
     with transaction.atomic():
-        subscription.sealed_secret = _seal(subscription, secret)
+        secret_set(subscription, secret)
         subscription.save()
     return subscription, secret
 
@@ -65,7 +65,7 @@ def subscription_update(*, subscription: Subscription, **changes: Any) -> Subscr
     event_types_check(changes.get("event_types", ()))
     with transaction.atomic():
         if (secret := changes.pop("secret", None)) is not None:
-            subscription.sealed_secret = _seal(subscription, secret_check(secret))
+            secret_set(subscription, secret_check(secret))
         for name, value in changes.items():
             setattr(subscription, name, value)
         if changes.get("enabled"):
@@ -99,5 +99,6 @@ def secret_check(secret: str) -> str:
     return secret
 
 
-def _seal(subscription: Subscription, secret: str) -> bytes:
-    return keys.seal_secret(secret.encode(), purpose=_PURPOSE, row=str(subscription.id))
+def secret_set(subscription: Subscription, secret: str) -> None:
+    """Seal a secret into the row, which the caller saves."""
+    subscription.sealed_secret = keys.seal_secret(secret.encode(), purpose=_PURPOSE, row=str(subscription.id))

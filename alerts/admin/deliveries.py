@@ -1,0 +1,143 @@
+"""Alerts as they were told, and every try at delivering them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
+
+from accounts.admin_base import (
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    ScopedAutocompleteFilter,
+    as_json,
+    coloured,
+    link_to,
+)
+from alerts.admin.incidents import EventTypeFilter
+from alerts.models import Alert, Delivery, DeliveryAttempt
+
+DELIVERY_COLOURS = {"pending": "info", "delivered": "success", "parked": "danger"}
+PHASE_COLOURS = {"opened": "danger", "closed": "primary"}
+
+
+class DeliveryInline(ReadOnlyInline):
+    """Who was told."""
+
+    model = Delivery
+    fields = ["link", "coloured_state", "attempt_count", "next_attempt_at", "delivered_at"]
+    readonly_fields = ["link", "coloured_state"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request).select_related("subscription", "alert")
+        return rows
+
+    @admin.display(description="delivery")
+    def link(self, delivery: Delivery) -> SafeString | str:
+        return link_to(delivery)
+
+    @coloured(DELIVERY_COLOURS, description="state")
+    def coloured_state(self, delivery: Delivery) -> str:
+        return delivery.state
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    """What was told, as it was told."""
+
+    list_display = ["event_type", "coloured_phase", "session_link", "sequence", "created_at"]
+    list_select_related = ["session"]
+    list_filter: ClassVar[list[Any]] = [EventTypeFilter, ("created_at", RangeDateTimeFilter)]
+    search_fields = ["session__session_id", "session__candidate__candidate_id"]
+    search_help_text = "Session or candidate"
+    ordering = ["-created_at"]
+    fields = [("event_type", "coloured_phase"), ("session_link", "incident_link"), ("event_id", "sequence"), "document"]
+    inlines = [DeliveryInline]
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
+        return None
+
+    @coloured(PHASE_COLOURS, description="phase", ordering="phase")
+    def coloured_phase(self, alert: Alert) -> str:
+        return alert.phase
+
+    @admin.display(description="session", ordering="session__session_id")
+    def session_link(self, alert: Alert) -> SafeString | str:
+        return link_to(alert.session)
+
+    @admin.display(description="incident")
+    def incident_link(self, alert: Alert) -> SafeString | str:
+        return link_to(alert.incident)
+
+    @admin.display(description="payload")
+    def document(self, alert: Alert) -> SafeString:
+        return as_json(alert.payload)
+
+
+class AttemptInline(ReadOnlyInline):
+    """Every try, and what the subscriber answered."""
+
+    model = DeliveryAttempt
+    fields = ["attempted_at", "status_code", "milliseconds", "error", "answer"]
+    readonly_fields = ["milliseconds", "answer"]
+    ordering = ["attempted_at"]
+
+    @admin.display(description="took")
+    def milliseconds(self, attempt: DeliveryAttempt) -> str:
+        return f"{attempt.duration_ms:.0f} ms"
+
+    @admin.display(description="answer")
+    def answer(self, attempt: DeliveryAttempt) -> SafeString:
+        return format_html('<pre class="text-xs whitespace-pre-wrap">{}</pre>', attempt.response)
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    """Alerts on their way."""
+
+    list_display = [
+        "what", "session_link", "subscription_link", "coloured_state", "attempt_count", "next_attempt_at",
+        "delivered_at", "created_at",
+    ]  # fmt: skip
+    list_select_related = ["alert", "session", "subscription"]
+    list_filter: ClassVar[list[Any]] = [
+        ("state", ChoicesCheckboxFilter),
+        ("subscription", ScopedAutocompleteFilter),
+        ("created_at", RangeDateTimeFilter),
+    ]
+    search_fields = ["session__session_id", "session__candidate__candidate_id", "subscription__url"]
+    search_help_text = "Session, candidate or address"
+    ordering = ["-created_at"]
+    fields = [
+        ("alert_link", "session_link"), ("subscription_link", "coloured_state"),
+        ("attempt_count", "next_attempt_at", "delivered_at"),
+    ]  # fmt: skip
+    inlines = [AttemptInline]
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
+        return None
+
+    @admin.display(description="alert", ordering="alert__event_type")
+    def what(self, delivery: Delivery) -> str:
+        return str(delivery.alert)
+
+    @admin.display(description="alert")
+    def alert_link(self, delivery: Delivery) -> SafeString | str:
+        return link_to(delivery.alert)
+
+    @admin.display(description="session", ordering="session__session_id")
+    def session_link(self, delivery: Delivery) -> SafeString | str:
+        return link_to(delivery.session)
+
+    @admin.display(description="to", ordering="subscription__url")
+    def subscription_link(self, delivery: Delivery) -> SafeString | str:
+        return link_to(delivery.subscription)
+
+    @coloured(DELIVERY_COLOURS, description="state", ordering="state")
+    def coloured_state(self, delivery: Delivery) -> str:
+        return delivery.state

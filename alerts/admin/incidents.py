@@ -1,0 +1,204 @@
+"""Incidents with their evidence and the reasons for them."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
+
+from accounts.admin_base import (
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    ScopedAutocompleteFilter,
+    coloured,
+    link_to,
+)
+from accounts.problems import Problem
+from alerts import why
+from alerts.models import Alert, Evidence, Incident
+from alerts.views import picture_response
+from detection.engine.policy import EventType
+from sessions.admin import SessionAdmin
+
+STATE_COLOURS = {"open": "danger", "closed": "primary"}
+TYPE_COLOURS = {"behaviour": "warning", "technical": "info"}
+
+
+def with_evidence(incidents: QuerySet[Any]) -> QuerySet[Any]:
+    """Fetch the incidents' pictures' rows with them, oldest first."""
+    return incidents.prefetch_related(Prefetch("evidence", queryset=Evidence.objects.order_by("captured_at")))
+
+
+def _pictures(incident: Incident, size: str) -> SafeString:
+    return render_to_string("alerts/admin/pictures.html", {"evidence": incident.evidence.all(), "size": size})
+
+
+def _duration(incident: Incident) -> str:
+    if incident.ended_at is None:
+        return "open"
+    return f"{(incident.ended_at - incident.started_at) / timedelta(seconds=1):.1f} s"
+
+
+class EventTypeFilter(admin.SimpleListFilter):
+    """By what happened."""
+
+    title = "event type"
+    parameter_name = "event_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(event.value, event.value) for event in EventType]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(event_type=self.value()) if self.value() else queryset
+
+
+class _Illustrated:
+    """Shows pictures and explanations; the styles for both."""
+
+    class Media:
+        css: ClassVar[dict[str, list[str]]] = {"all": ["alerts/admin.css"]}
+
+    @admin.display(description="pictures")
+    def thumbnails(self, incident: Incident) -> SafeString:
+        return _pictures(incident, "small")
+
+    @admin.display(description="lasted")
+    def duration(self, incident: Incident) -> str:
+        return _duration(incident)
+
+    @coloured(TYPE_COLOURS, description="kind", ordering="technical")
+    def kind(self, incident: Incident) -> str:
+        return "technical" if incident.technical else "behaviour"
+
+    @coloured(STATE_COLOURS, description="state", ordering="state")
+    def coloured_state(self, incident: Incident) -> str:
+        return incident.state
+
+
+class IncidentInline(_Illustrated, ReadOnlyInline):
+    """What was found, on the session's page."""
+
+    model = Incident
+    fields = ["thumbnails", "link", "kind", "coloured_state", "started_at", "duration", "severity"]
+    readonly_fields = ["thumbnails", "link", "kind", "coloured_state", "duration"]
+    ordering = ["started_at"]
+    per_page = 25
+    hide_title = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return with_evidence(super().get_queryset(request))
+
+    @admin.display(description="incident")
+    def link(self, incident: Incident) -> SafeString | str:
+        return link_to(incident)
+
+
+SessionAdmin.inlines.insert(0, IncidentInline)
+
+
+class AlertInline(ReadOnlyInline):
+    """What was told of the incident."""
+
+    model = Alert
+    fields = ["sequence", "link", "phase", "created_at"]
+    readonly_fields = ["link"]
+    ordering = ["sequence"]
+
+    @admin.display(description="alert")
+    def link(self, alert: Alert) -> SafeString | str:
+        return link_to(alert)
+
+
+@admin.register(Incident)
+class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
+    """What was found, when, and why. A person decides what it means."""
+
+    list_display = [
+        "thumbnails", "event_type", "kind", "coloured_state", "session_link", "candidate", "exam", "started_at",
+        "duration", "severity",
+    ]  # fmt: skip
+    list_display_links = ["event_type"]
+    list_select_related = ["session__candidate", "session__exam"]
+    list_filter: ClassVar[list[Any]] = [
+        EventTypeFilter,
+        ("state", ChoicesCheckboxFilter),
+        "technical",
+        ("session__exam", ScopedAutocompleteFilter),
+        ("started_at", RangeDateTimeFilter),
+    ]
+    search_fields = ["session__session_id", "session__candidate__candidate_id"]
+    search_help_text = "Session or candidate"
+    ordering = ["-created_at"]
+    fieldsets = [
+        (None, {"fields": [("event_type", "kind", "coloured_state"), ("session_link", "candidate", "exam")]}),
+        ("Pictures", {"fields": ["gallery"]}),
+        ("Why", {"fields": ["explanation"]}),
+        ("Times", {"fields": [("started_at", "decided_at", "ended_at"), ("duration", "created_at")]}),
+        ("Identity", {"classes": ["collapse"], "fields": ["id", "sample_ids"]}),
+    ]
+    inlines = [AlertInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return with_evidence(super().get_queryset(request))
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
+        return None
+
+    def get_urls(self) -> list[URLPattern]:
+        own = path(
+            "<uuid:evidence_id>/picture/", self.admin_site.admin_view(self.picture), name="alerts_evidence_picture"
+        )
+        return [own, *super().get_urls()]
+
+    def picture(self, request: HttpRequest, evidence_id: uuid.UUID) -> HttpResponse:
+        """Show one evidence picture to somebody who may see the incident."""
+        if not request.user.has_perm("alerts.view_evidence"):
+            raise PermissionDenied
+        rows = Evidence.objects.select_related("session__candidate__data_key").filter(
+            id=evidence_id, incident__in=self.get_queryset(request).prefetch_related(None).order_by()
+        )
+        found = rows.first()
+        if found is None:
+            raise Http404
+        try:
+            return picture_response(found)
+        except Problem as problem:
+            return HttpResponse(problem.detail, status=problem.status, content_type="text/plain; charset=utf-8")
+
+    @admin.display(description="session", ordering="session__session_id")
+    def session_link(self, incident: Incident) -> SafeString | str:
+        return link_to(incident.session)
+
+    @admin.display(ordering="session__candidate__candidate_id")
+    def candidate(self, incident: Incident) -> str:
+        return incident.session.candidate.candidate_id
+
+    @admin.display(ordering="session__exam__exam_id")
+    def exam(self, incident: Incident) -> str:
+        return incident.session.exam.exam_id if incident.session.exam else "-"
+
+    @admin.display(description="pictures")
+    def gallery(self, incident: Incident) -> SafeString:
+        return _pictures(incident, "large")
+
+    @admin.display(description="because")
+    def explanation(self, incident: Incident) -> SafeString:
+        return render_to_string(
+            "alerts/admin/why.html",
+            {
+                "incident": incident,
+                "rule": incident.rule,
+                "sentence": why.sentence(incident),
+                "severity_sum": why.severity_sum(incident),
+                "rows": why.measures(incident),
+            },
+        )

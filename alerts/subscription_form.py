@@ -1,0 +1,73 @@
+"""The admin's form of a subscription: the same checks as the API's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget
+
+from accounts.problems import Problem
+from alerts.models import Subscription
+from alerts.subscriptions import address_check, secret_check, secret_set
+from alerts.transports.webhook import secret_create
+from detection.engine.policy import EventType
+from enrollment.models import EXTERNAL_ID
+
+
+class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A subscription's fields; the secret can be set, never seen."""
+
+    event_types = forms.MultipleChoiceField(
+        choices=[(event.value, event.value) for event in EventType],
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="None: all.",
+    )
+    new_secret = forms.CharField(
+        required=False,
+        widget=UnfoldAdminPasswordWidget(render_value=False),
+        help_text="whsec_ and the base64 of 24 to 64 bytes. Empty: a new one is generated, or the present one is kept.",
+    )
+
+    class Meta:
+        model = Subscription
+        fields = ["organisation", "transport", "url", "event_types", "exam_ids", "enabled"]
+
+    def clean_new_secret(self) -> str:
+        secret: str = self.cleaned_data["new_secret"]
+        return self._checked(secret_check, secret) if secret else ""
+
+    def clean_exam_ids(self) -> list[str]:
+        exam_ids: list[str] = self.cleaned_data["exam_ids"] or []
+        for exam_id in exam_ids:
+            EXTERNAL_ID(exam_id)
+        return exam_ids
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        transport = given.get("transport") or self.instance.transport
+        if given.get("url") and transport:
+            try:
+                address_check(transport, given["url"])
+            except Problem as problem:
+                self.add_error("url", problem.detail)
+        return given
+
+    def _checked(self, check: Any, value: str) -> str:
+        try:
+            checked: str = check(value)
+        except Problem as problem:
+            raise forms.ValidationError(problem.detail) from None
+        return checked
+
+    def sealed(self, subscription: Subscription) -> Subscription:
+        """Return the row with its secret: the given one, a generated one if it is new, else the one it has."""
+        secret = self.cleaned_data["new_secret"]
+        if not secret and not subscription.sealed_secret:
+            secret = subscription.generated_secret = secret_create()  # type: ignore[attr-defined]
+        if secret:
+            secret_set(subscription, secret)
+        if subscription.enabled:
+            subscription.disabled_reason = ""
+        return subscription
