@@ -1,7 +1,7 @@
 """How well a face can be judged, and whether a picture is good enough to enrol with.
 
 The limits come from photographs made worse step by step, watching when a person's own comparison score starts to fall:
-blur, motion, darkness, glare and size all leave it nearly untouched up to a point (docs/accuracy.md).
+blur, motion, darkness, glare and size all leave it nearly untouched up to a point.
 """
 
 from __future__ import annotations
