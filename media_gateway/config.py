@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from honcho.environ import parse as parse_env_file
 
+from media_gateway import metrics_directory
+
 _ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
 _MIN_KEY_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
 
@@ -196,3 +198,4 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 
 # As the settings of the web side do, at import: prometheus_client looks at the environment when it is imported.
 read_env_file()
+metrics_directory.prepare()

@@ -12,6 +12,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
+from media_gateway import metrics_directory
 from proctor_site.embedded.run_directory import ENVIRONMENT_FILE, read_assignments
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -42,8 +43,7 @@ def read_files(base: Path) -> None:
     running = base / "var" / "run" / ENVIRONMENT_FILE
     if os.access(running, os.R_OK) and not all(os.environ.get(name) for name in NEEDED):
         os.environ.update({k: v for k, v in read_assignments(running).items() if not os.environ.get(k)})
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR") == "":
-        del os.environ["PROMETHEUS_MULTIPROC_DIR"]  # prometheus_client would take "" for a directory
+    metrics_directory.prepare()
 
 
 read_files(BASE_DIR)

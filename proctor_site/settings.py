@@ -83,6 +83,7 @@ AUTH_USER_MODEL = "accounts.User"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = ["proctor_site.formats"]
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True
@@ -165,7 +166,7 @@ CELERY_TASK_ROUTES: dict[str, dict[str, Any]] = {
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "detection-sweep": {"task": "detection.sweep", "schedule": 2.0, "options": {"expires": 2}},
     "detection-fill-gaps": {"task": "detection.fill_gaps", "schedule": 15.0, "options": {"expires": 15}},
-    "detection-make-partitions": {"task": "detection.make_partitions", "schedule": 86400.0, "options": {"expires": 3600}},
+    "detection-partitions": {"task": "detection.make_partitions", "schedule": 86400.0, "options": {"expires": 3600}},
     "sessions-sweep": {"task": "sessions.sweep", "schedule": 10.0, "options": {"expires": 10}},
     "alerts-sweep": {"task": "alerts.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "evidence-sweep": {"task": "alerts.evidence_sweep", "schedule": 600.0, "options": {"expires": 600}},

@@ -79,14 +79,15 @@ def _erase(run: RunDirectory, options: argparse.Namespace) -> int:
 def _supervise(run: RunDirectory, options: argparse.Namespace) -> int:
     stopping = _Stopping()
     services = Services(run, secrets_file=options.directory / "secrets.env", given=os.environ)
-    metrics = run.path / "metrics"
+    metrics = BASE_DIR / (os.environ.get("PROMETHEUS_MULTIPROC_DIR") or run.path / "metrics")
     try:
         environment = services.start()
         if options.servers:
             require_free_ports(os.environ)  # after the leftovers of a killed run have been stopped
             environment |= public_addresses(os.environ)
-        shutil.rmtree(metrics, ignore_errors=True)  # counters of processes that are gone
-        metrics.mkdir()
+        metrics.mkdir(parents=True, exist_ok=True)
+        for counted in metrics.glob("*.db"):  # by processes that are gone
+            counted.unlink()
         environment = {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} | environment
         run.publish(environment)
         return _run_command(run, options, environment, services, stopping)
