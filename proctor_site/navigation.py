@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.apps import apps
-from django.contrib.admin import site
+from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -41,7 +41,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _visible(request: HttpRequest, model: str) -> bool:
-    page = site._registry.get(apps.get_model(model))
+    page = admin.site._registry.get(apps.get_model(model))  # asked late: django-unfold puts its own site there
     return page is not None and page.has_view_permission(request)
 
 
