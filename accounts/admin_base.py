@@ -110,6 +110,7 @@ class ReadOnlyInline(TabularInline):  # type: ignore[misc]
     extra = 0
     can_delete = False
     show_change_link = False
+    hide_title = True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -131,6 +132,7 @@ class ScopedAutocompleteFilter(AutocompleteSelectFilter):  # type: ignore[misc]
 
 
 Shown = TypeVar("Shown", bound=Callable[..., str])
+_LINK = "text-primary-600 dark:text-primary-500"
 
 
 def coloured(colours: Mapping[str, str], *, description: str, ordering: str | None = None) -> Callable[[Shown], Shown]:
@@ -142,7 +144,7 @@ def coloured(colours: Mapping[str, str], *, description: str, ordering: str | No
 def link_to_list(model: str, text: object, **filters: object) -> SafeString:
     """Return a link to the admin's list of ``model`` (``app_label.name``) under ``filters``."""
     url = reverse(f"admin:{model.replace('.', '_')}_changelist")
-    return format_html('<a href="{}?{}">{}</a>', url, urlencode(filters), text)
+    return format_html('<a class="{}" href="{}?{}">{}</a>', _LINK, url, urlencode(filters), text)
 
 
 def link_to(row: Model | None) -> SafeString | str:
@@ -150,7 +152,7 @@ def link_to(row: Model | None) -> SafeString | str:
     if row is None:
         return "-"
     url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
-    return format_html('<a href="{}">{}</a>', url, row)
+    return format_html('<a class="{}" href="{}">{}</a>', _LINK, url, row)
 
 
 def as_json(value: object) -> SafeString:

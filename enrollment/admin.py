@@ -8,9 +8,10 @@ from django.contrib import admin
 from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
-from accounts.admin_base import ReadOnlyAdmin, ReadOnlyInline, as_json, link_to_list
+from accounts.admin_base import ReadOnlyAdmin, ReadOnlyInline, link_to_list
 from enrollment.models import Candidate, Consent, Enrollment, FaceTemplate
 
 
@@ -50,7 +51,15 @@ class EnrollmentInline(ReadOnlyInline):
 
     @admin.display(description="pictures")
     def quality(self, enrollment: Enrollment) -> SafeString:
-        return as_json(enrollment.images)
+        return format_html_join(mark_safe("<br>"), "{}", ((_in_words(image),) for image in enrollment.images))
+
+
+def _in_words(quality: dict[str, float]) -> str:
+    """Say in a line how well a face could be judged."""
+    return (
+        f"face {quality['width_px']:.0f} px, sharpness {quality['sharpness']:.3f}, "
+        f"light {quality['brightness']:.0f}, turned {quality['yaw_deg']:.0f}° and {quality['pitch_deg']:.0f}°"
+    )
 
 
 @admin.register(Candidate)

@@ -164,6 +164,7 @@ class PolicyAdmin(OrganisationScopedAdmin):
     list_select_related = ["organisation"]
     search_fields = ["name"]
     ordering = ["name"]
+    compressed_fields = False  # many short fields side by side: their names go above them
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         own = Policy.objects.filter(pk=OuterRef("pk")).order_by()

@@ -11,6 +11,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 from detection.engine.policy import DEFAULT_POLICY, PolicyError
 from detection.engine.policy import Policy as EnginePolicy
 
+_UNITS = ("s", "px", "deg")
+
 Fieldsets = list[tuple[str | None, dict[str, Any]]]
 
 
@@ -30,7 +32,9 @@ def field_name(path: str) -> str:
 
 
 def _form_field(path: str, default: Any) -> forms.Field:
-    label = path.rpartition(".")[2].replace("_", " ")
+    name, _, unit = path.rpartition(".")[2].rpartition("_")
+    label = f"{name} ({unit})" if unit in _UNITS else f"{name}_{unit}".strip("_")
+    label = label.replace("_", " ")
     if isinstance(default, bool):
         return forms.BooleanField(label=label, required=False, widget=UnfoldBooleanSwitchWidget)
     return forms.FloatField(label=label, widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}))
