@@ -18,6 +18,7 @@ _SIDEBAR: Final = {
         ("Policies", "tune", "exam_sessions.Policy"),
     ],
     "Alerts": [
+        ("Alerts", "notifications", "alerts.Alert"),
         ("Subscriptions", "rss_feed", "alerts.Subscription"),
         ("Deliveries", "outgoing_mail", "alerts.Delivery"),
     ],
