@@ -65,22 +65,25 @@ class Peer:
         self, offer: str, *, video: VideoSink, audio: AudioSink, frames_per_second: float, audio_window_s: float
     ) -> str:
         """Accept ``offer`` (see ``sdp.check_offer``) and return the answer; raise ``ProblemError`` if impossible."""
-        connection = self._connection
+        local = await self._negotiate(offer)
+        self._remote_username = sdp.ice_username(offer)
+        self._divert(local.sdp, video, audio, frames_per_second, audio_window_s)
+        await self._connection.setLocalDescription(local)
+        return sdp.with_long_packets(self._connection.localDescription.sdp)
+
+    async def _negotiate(self, offer: str) -> RTCSessionDescription:
         for kind in sdp.kinds(offer):
-            transceiver = connection.addTransceiver(kind, direction="recvonly")
+            transceiver = self._connection.addTransceiver(kind, direction="recvonly")
             if kind == "audio":
                 transceiver.setCodecPreferences(_OPUS)
         try:
-            await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            await self._connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            return await self._connection.createAnswer()
         except OperationError as error:
             raise ProblemError("codec_unsupported", "No offered codec profile can be received.") from error
-        except ValueError as error:
+        except sdp.PARSE_ERRORS as error:
+            logger.warning("An offer passed the checks and could not be used.", exc_info=True)
             raise ProblemError("sdp_invalid", "The offer cannot be used.") from error
-        self._remote_username = sdp.ice_username(offer)
-        local = await connection.createAnswer()
-        self._divert(local.sdp, video, audio, frames_per_second, audio_window_s)
-        await connection.setLocalDescription(local)
-        return sdp.with_long_packets(connection.localDescription.sdp)
 
     def _divert(
         self, answer: str, video: VideoSink, audio: AudioSink, frames_per_second: float, audio_window_s: float
@@ -108,8 +111,6 @@ class Peer:
             raise ProblemError("sdp_invalid", "There are too many ICE candidates.")
         for candidate in fragment.ice_candidates:
             await self._connection.addIceCandidate(candidate)
-        if fragment.is_complete:
-            await self._connection.addIceCandidate(None)
 
     async def is_reachable(self, *, timeout_s: float) -> bool:
         """Ask the other side whether it is still there."""

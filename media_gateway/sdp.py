@@ -24,24 +24,22 @@ _VIDEO_CODECS = frozenset({"VP8", "H264"})
 _AUDIO_CODECS = frozenset({"OPUS"})
 _ICE_CHARS = re.compile(r"[a-zA-Z0-9+/]+")
 _CANDIDATE = "a=candidate:"
-# What aiortc's parser raises on text that is no SDP, besides ValueError.
-_PARSE_ERRORS = (ValueError, AssertionError, AttributeError, KeyError, IndexError, TypeError, StopIteration)
+PARSE_ERRORS = (ValueError, AssertionError, AttributeError, KeyError, IndexError, TypeError, StopIteration)
+"""What aiortc raises on text that is no SDP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """What a PATCH brings (RFC 8840): credentials of the ICE session it means, and ICE candidates with their mid."""
+    """What a PATCH brings (RFC 8840): the username of the ICE session it means, and ICE candidates with their mid."""
 
     username: str | None
-    password: str | None
     ice_candidates: tuple[RTCIceCandidate, ...]
-    is_complete: bool
 
 
 def _parsed(parse: Callable[[], T], what: str) -> T:
     try:
         return parse()
-    except _PARSE_ERRORS as error:
+    except PARSE_ERRORS as error:
         raise ProblemError("sdp_invalid", f"{what} cannot be understood.") from error
 
 
@@ -59,16 +57,21 @@ def check_offer(text: str) -> str:
     kinds = [media.kind for media in offer.media]
     if any(kind not in ("audio", "video") or kinds.count(kind) > 1 for kind in kinds):
         raise ProblemError("tracks_unsupported", "Offer one video and at most one audio stream, and nothing else.")
+    _check_mids(offer)
     for media in offer.media:
         _check_transport(media)
         _check_codecs(media)
-    video = next((media for media in offer.media if media.kind == "video"), None)
-    if video is None or video.direction not in ("sendonly", "sendrecv"):
+    sending = [media.kind for media in offer.media if media.direction in ("sendonly", "sendrecv")]
+    if "video" not in sending:
         raise ProblemError("video_missing", "The offer sends no video.")
+    if len(sending) < len(kinds):
+        raise ProblemError("tracks_unsupported", "Offer only streams that are sent.")
     return text
 
 
 def _check_transport(media: MediaDescription) -> None:
+    if media.direction is None:
+        raise ProblemError("sdp_invalid", f"The {media.kind} stream has no direction.")
     ice = media.ice
     if not (ice and _ICE_CHARS.fullmatch(ice.usernameFragment or "") and _ICE_CHARS.fullmatch(ice.password or "")):
         raise ProblemError("sdp_invalid", f"The {media.kind} stream has no ICE credentials.")
@@ -76,8 +79,13 @@ def _check_transport(media: MediaDescription) -> None:
         raise ProblemError("sdp_invalid", f"The {media.kind} stream has no DTLS fingerprint.")
     if not media.rtcp_mux:
         raise ProblemError("sdp_invalid", f"The {media.kind} stream does not multiplex RTCP.")
-    if not media.rtp.muxId:
-        raise ProblemError("sdp_invalid", f"The {media.kind} stream has no mid.")
+
+
+def _check_mids(offer: SessionDescription) -> None:
+    mids = [media.rtp.muxId for media in offer.media]
+    bundled = [str(mid) for group in offer.group if group.semantic == "BUNDLE" for mid in group.items]
+    if not all(mids) or len(set(mids)) < len(mids) or not set(bundled) <= set(mids):
+        raise ProblemError("sdp_invalid", "Every stream needs a mid of its own, and bundles consist of those.")
 
 
 def _check_codecs(media: MediaDescription) -> None:
@@ -89,9 +97,10 @@ def _check_codecs(media: MediaDescription) -> None:
 def _with_usable_ice_candidates(text: str) -> str:
     """Leave out ICE candidates that ICE cannot use here: TCP, and the hidden names browsers give (mDNS).
 
-    Nobody is lost by it: the browser finds the gateway, which learns its address from the first check.
+    Nobody is lost by it: the browser finds the gateway, which learns its address from the first check. For that to work
+    the offer must not say that these were all: ICE would fail at once where none is left.
     """
-    lines = text.splitlines()
+    lines = [line for line in text.splitlines() if line != "a=end-of-candidates"]
     candidates = [line for line in lines if line.startswith(_CANDIDATE)]
     usable = {line for line in candidates if _usable(_ice_candidate(line))}
     if len(candidates) > MAX_ICE_CANDIDATES:
@@ -113,28 +122,24 @@ def _usable(candidate: RTCIceCandidate) -> bool:
 
 def parse_fragment(text: str) -> Fragment:
     """Read a ``application/trickle-ice-sdpfrag`` body; raise ``ProblemError`` (``sdp_invalid``) where it is none."""
-    credentials: dict[str, str] = {}
     candidates: list[RTCIceCandidate] = []
+    username: str | None = None
     mid: str | None = None
-    is_complete = False
     for line in text.splitlines():
         name, _, value = line.partition(":")
-        if name in ("a=ice-ufrag", "a=ice-pwd"):
-            credentials.setdefault(name, value.strip())
+        if name == "a=ice-ufrag":
+            username = value.strip()
         elif name == "a=mid":
             mid = value.strip()
         elif name == "a=candidate":
             candidate = _ice_candidate(line)
             candidate.sdpMid = mid
             candidates.append(candidate)
-        elif name == "a=end-of-candidates":
-            is_complete = True
         elif line.strip() and not re.match(r"[a-z]=", line):
             raise ProblemError("sdp_invalid", "The body is not an SDP fragment.")
     if candidates and mid is None:
         raise ProblemError("sdp_invalid", "ICE candidates come after the a=mid line of their stream.")
-    usable = tuple(candidate for candidate in candidates if _usable(candidate))
-    return Fragment(credentials.get("a=ice-ufrag"), credentials.get("a=ice-pwd"), usable, is_complete)
+    return Fragment(username, tuple(candidate for candidate in candidates if _usable(candidate)))
 
 
 def with_long_packets(answer: str) -> str:

@@ -16,7 +16,7 @@ import simplejpeg
 from aiortc.rtp import RtpPacket
 from av.codec.context import Flags
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from media_gateway import metrics
@@ -92,20 +92,29 @@ class Sampler:
         return True
 
 
-def to_jpeg(frame: VideoFrame) -> bytes:
-    """Encode ``frame``, upright, its long side at most ``MAX_SIDE_PX``."""
-    scale = min(1.0, MAX_SIDE_PX / max(frame.width, frame.height))
-    # Cameras send limited-range YUV; JPEG has the full range.
-    full = frame.reformat(
-        width=max(2, round(frame.width * scale / 2) * 2),
-        height=max(2, round(frame.height * scale / 2) * 2),
-        format="yuvj420p",
-        dst_colorspace=Colorspace.ITU601,
-        dst_color_range=ColorRange.JPEG,
-    )
-    turns = round(frame.rotation / 90) % 4
-    planes = [np.ascontiguousarray(np.rot90(_plane(plane), turns)) for plane in full.planes]
-    return bytes(simplejpeg.encode_jpeg_yuv_planes(*planes, JPEG_QUALITY))
+class JpegEncoder:
+    """Encodes pictures, upright, their long side at most ``MAX_SIDE_PX``. For one thread at a time."""
+
+    def __init__(self) -> None:
+        # Kept, because setting up a conversion costs more than a picture.
+        self._reformatter = VideoReformatter()
+
+    def encode(self, frame: VideoFrame) -> bytes:
+        """Return ``frame`` as JPEG, from its YUV planes; the conversion to RGB and back is left out."""
+        scale = min(1.0, MAX_SIDE_PX / max(frame.width, frame.height))
+        # Cameras send limited-range YUV; JPEG has the full range.
+        full = self._reformatter.reformat(
+            frame,
+            width=max(2, round(frame.width * scale / 2) * 2),
+            height=max(2, round(frame.height * scale / 2) * 2),
+            format="yuvj420p",
+            dst_colorspace=Colorspace.ITU601,
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
+        )
+        turns = round(frame.rotation / 90) % 4
+        planes = [np.ascontiguousarray(np.rot90(_plane(plane), turns)) for plane in full.planes]
+        return bytes(simplejpeg.encode_jpeg_yuv_planes(*planes, JPEG_QUALITY))
 
 
 def _plane(plane: Any) -> NDArray[np.uint8]:
@@ -118,6 +127,7 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._codec_name = ""
         self._codec: Any = None
+        self._jpeg = JpegEncoder()
 
     def run(self, frames: Sequence[EncodedFrame], *, encode: bool) -> Decoded:
         """Decode all ``frames`` in order and return the last picture, as JPEG if ``encode``."""
@@ -137,7 +147,7 @@ class FrameDecoder:
                 clean = frame.clean and not last.is_corrupt
         picture = None
         if last is not None:
-            picture = Picture(int(last.pts or 0), clean, to_jpeg(last) if encode and clean else None)
+            picture = Picture(int(last.pts or 0), clean, self._jpeg.encode(last) if encode and clean else None)
         metrics.DECODE_SECONDS.labels("video").inc(time.thread_time() - started)
         return Decoded(picture, failed)
 

@@ -171,10 +171,21 @@ class WhipPublisher:
 
     async def vanish(self) -> None:
         """Go silent at once, as when the power fails: no RTCP BYE, no DTLS close, no answer to STUN."""
-        for sender in self.connection.getSenders():
-            ice = sender.transport.transport._connection
-            for protocol in ice._protocols:
-                protocol.transport.abort()
+        for protocol in self.sockets():
+            protocol.send_data, protocol.send_stun = _swallow, lambda *message: None
+
+    def return_(self) -> None:
+        """Undo ``vanish``."""
+        for protocol in self.sockets():
+            del protocol.send_data, protocol.send_stun
+
+    def sockets(self) -> list[Any]:
+        """Return the endpoints that ICE of the one bundled transport sends from."""
+        return list(self.connection.getSenders()[0].transport.transport._connection._protocols)
+
+
+async def _swallow(*packet: Any) -> None:
+    pass
 
 
 def join_token(
