@@ -64,7 +64,7 @@ def make_user(
     permissions: list[str] | None = None,
     password: str | None = None,
 ) -> User:
-    """Return a person; ``permissions`` are codenames such as ``view_examsession``; without password: ``force_login``."""
+    """Return a person, to be signed in by ``force_login``; ``permissions`` are codenames: ``view_examsession``."""
     user = User.objects.create_user(
         username=f"user{number()}",
         password=password,  # hashing one takes a third of a second

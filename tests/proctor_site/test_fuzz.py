@@ -33,6 +33,15 @@ VALUES = st.recursive(
 )
 BODIES = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=8) | VALUES
 
+CONSENT = {"version": "1", "locale": "en", "given_at": "2026-01-01T00:00:00Z"}
+VALID: dict[str, dict[str, Any]] = {
+    "session/start": {"candidate_id": "ada", "policy": {"rules": {"NO_FACE": {"hold_s": 2}}}, "planned_minutes": 5},
+    "enroll": {"candidate_id": "bob", "images": ["QUJD"], "consent": CONSENT},
+    "verify": {"candidate_id": "ada", "image": "QUJD"},
+    "subscriptions": {"transport": "webhook", "url": "https://93.184.216.34/hook", "event_types": ["NO_FACE"]},
+}
+CHANGES = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=2)
+
 POSTS = ["enroll", "verify", "session/start", "subscriptions", "session/s-1/enroll"]
 GETS = ["admin/sessions", "admin/stats", "session/{}", "enroll/{}", "subscriptions/{}", "evidence/{}", "{}"]
 QUERY = ["state", "exam_id", "candidate_id", "since", "until", "search", "ordering", "page", "page_size", "signature"]
@@ -69,6 +78,13 @@ FUZZ = settings(
 @given(path=st.sampled_from(POSTS), body=BODIES)
 def test_any_json(client: Client, path: str, body: Any) -> None:
     require_expected(client.post(f"/api/v1/{path}", json.dumps(body), content_type="application/json"))
+
+
+@FUZZ
+@given(path=st.sampled_from(sorted(VALID)), changes=CHANGES)
+def test_any_change_of_a_valid_body(client: Client, path: str, changes: dict[str, Any]) -> None:
+    body = json.dumps(VALID[path] | changes)
+    require_expected(client.post(f"/api/v1/{path}", body, content_type="application/json"))
 
 
 @FUZZ
