@@ -77,7 +77,7 @@ def read(viewer: Viewer, position: Position) -> News:
     for alert in alerts:
         if alert.sequence >= position.live_from and alert.incident_id in incidents:
             messages.append(_message("incident", incidents[alert.incident_id]))
-        messages.append(_message("alert", alert.payload))
+        messages.append(_message("alert", payload.ordered(alert.payload)))
     return News(messages, alerts[-1].sequence if alerts else position.sequence, state, more=len(alerts) == PAGE)
 
 

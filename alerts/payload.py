@@ -180,6 +180,22 @@ def validate(document: Mapping[str, Any]) -> None:
         raise PayloadError("; ".join(errors))
 
 
+def ordered(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an alert with its members in the schema's order; PostgreSQL keeps them in an order of its own."""
+    result: dict[str, Any] = _in_order(document, schema())
+    return result
+
+
+def _in_order(value: Any, node: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        properties = node.get("properties", {})
+        names = sorted(value, key=list(properties).index if value.keys() <= properties.keys() else str)
+        return {name: _in_order(value[name], properties.get(name, {})) for name in names}
+    if isinstance(value, list):
+        return [_in_order(item, node.get("items", {})) for item in value]
+    return value
+
+
 def body(document: Mapping[str, Any]) -> bytes:
     """Write an alert as the bytes that are signed and sent: compact UTF-8 JSON, the same for every retry."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(ordered(document), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldAdminURLInputWidget,
+)
 
 from accounts.problems import Problem
 from alerts.models import Subscription
@@ -18,6 +23,7 @@ from enrollment.models import EXTERNAL_ID
 class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
     """A subscription's fields; the secret can be set, never seen."""
 
+    url = forms.URLField(label="Address", max_length=2000, assume_scheme="https", widget=UnfoldAdminURLInputWidget)
     event_types = forms.MultipleChoiceField(
         choices=[(event.value, event.value) for event in EventType],
         required=False,
@@ -33,6 +39,8 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Subscription
         fields = ["organisation", "transport", "url", "event_types", "exam_ids", "enabled"]
+        widgets = {"exam_ids": UnfoldAdminTextInputWidget}
+        help_texts = {"exam_ids": "Separated by commas. None: all."}
 
     def clean_new_secret(self) -> str:
         secret: str = self.cleaned_data["new_secret"]

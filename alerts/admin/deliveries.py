@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
@@ -19,6 +21,7 @@ from accounts.admin_base import (
     coloured,
     link_to,
 )
+from alerts import payload
 from alerts.admin.incidents import EventTypeFilter
 from alerts.models import Alert, Delivery, DeliveryAttempt
 
@@ -26,20 +29,29 @@ DELIVERY_COLOURS = {"pending": "info", "delivered": "success", "parked": "danger
 PHASE_COLOURS = {"opened": "danger", "closed": "primary"}
 
 
-class DeliveryInline(ReadOnlyInline):
+class _Timed:
+    """When a delivery is tried next: nothing once it is settled."""
+
+    @admin.display(description="next try", ordering="next_attempt_at", empty_value="-")
+    def next_try(self, delivery: Delivery) -> datetime | None:
+        return delivery.next_attempt_at if delivery.state == Delivery.State.PENDING else None
+
+
+class DeliveryInline(_Timed, ReadOnlyInline):
     """Who was told."""
 
     model = Delivery
-    fields = ["link", "coloured_state", "attempt_count", "next_attempt_at", "delivered_at"]
-    readonly_fields = ["link", "coloured_state"]
+    fields = ["link", "coloured_state", "attempt_count", "next_try", "delivered_at"]
+    readonly_fields = ["link", "coloured_state", "next_try"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: QuerySet[Any] = super().get_queryset(request).select_related("subscription", "alert")
         return rows
 
-    @admin.display(description="delivery")
-    def link(self, delivery: Delivery) -> SafeString | str:
-        return link_to(delivery)
+    @admin.display(description="to")
+    def link(self, delivery: Delivery) -> SafeString:
+        url = reverse("admin:alerts_delivery_change", args=[delivery.pk])
+        return format_html('<a href="{}">{}</a>', url, delivery.subscription.url)
 
     @coloured(DELIVERY_COLOURS, description="state")
     def coloured_state(self, delivery: Delivery) -> str:
@@ -76,7 +88,7 @@ class AlertAdmin(ReadOnlyAdmin):
 
     @admin.display(description="payload")
     def document(self, alert: Alert) -> SafeString:
-        return as_json(alert.payload)
+        return as_json(payload.ordered(alert.payload))
 
 
 class AttemptInline(ReadOnlyInline):
@@ -97,7 +109,7 @@ class AttemptInline(ReadOnlyInline):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(_Timed, ReadOnlyAdmin):
     """Alerts on their way."""
 
     list_display = [
@@ -115,7 +127,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     ordering = ["-created_at"]
     fields = [
         ("alert_link", "session_link"), ("subscription_link", "coloured_state"),
-        ("attempt_count", "next_attempt_at", "delivered_at"),
+        ("attempt_count", "next_try", "delivered_at"),
     ]  # fmt: skip
     inlines = [AttemptInline]
 
@@ -135,8 +147,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return link_to(delivery.session)
 
     @admin.display(description="to", ordering="subscription__url")
-    def subscription_link(self, delivery: Delivery) -> SafeString | str:
-        return link_to(delivery.subscription)
+    def subscription_link(self, delivery: Delivery) -> SafeString:
+        url = reverse("admin:alerts_subscription_change", args=[delivery.subscription_id])
+        return format_html('<a href="{}">{}</a>', url, delivery.subscription.url)
 
     @coloured(DELIVERY_COLOURS, description="state", ordering="state")
     def coloured_state(self, delivery: Delivery) -> str:

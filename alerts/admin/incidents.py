@@ -75,6 +75,10 @@ class _Illustrated:
     def duration(self, incident: Incident) -> str:
         return _duration(incident)
 
+    @admin.display(description="severity", ordering="severity")
+    def severity_score(self, incident: Incident) -> str:
+        return f"{incident.severity:.2f}"
+
     @coloured(TYPE_COLOURS, description="kind", ordering="technical")
     def kind(self, incident: Incident) -> str:
         return "technical" if incident.technical else "behaviour"
@@ -88,8 +92,8 @@ class IncidentInline(_Illustrated, ReadOnlyInline):
     """What was found, on the session's page."""
 
     model = Incident
-    fields = ["thumbnails", "link", "kind", "coloured_state", "started_at", "duration", "severity"]
-    readonly_fields = ["thumbnails", "link", "kind", "coloured_state", "duration"]
+    fields = ["thumbnails", "link", "kind", "coloured_state", "started_at", "duration", "severity_score"]
+    readonly_fields = ["thumbnails", "link", "kind", "coloured_state", "duration", "severity_score"]
     ordering = ["started_at"]
     per_page = 25
     hide_title = True
@@ -124,7 +128,7 @@ class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
 
     list_display = [
         "thumbnails", "event_type", "kind", "coloured_state", "session_link", "candidate", "exam", "started_at",
-        "duration", "severity",
+        "duration", "severity_score",
     ]  # fmt: skip
     list_display_links = ["event_type"]
     list_select_related = ["session__candidate", "session__exam"]

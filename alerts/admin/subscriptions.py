@@ -24,7 +24,7 @@ class SubscriptionAdmin(OrganisationScopedAdmin):
     """Where alerts go. The secret is shown once, when it was generated, and never again."""
 
     form = SubscriptionForm
-    list_display = ["url", "transport", "enabled", "filters", "waiting", "parked", "last_delivery", "organisation"]
+    list_display = ["address", "transport", "enabled", "filters", "waiting", "parked", "last_delivery", "organisation"]
     list_select_related = ["organisation"]
     list_filter = ["enabled", "transport"]
     search_fields = ["url"]
@@ -50,6 +50,13 @@ class SubscriptionAdmin(OrganisationScopedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Subscription | None = None) -> list[str]:
         return [] if obj is None else ["organisation", "transport", "disabled_reason", "created_at"]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"organisation": getattr(request.user, "organisation_id", None)}
+
+    @admin.display(ordering="url")
+    def address(self, subscription: Subscription) -> str:
+        return subscription.url
 
     @admin.display(description="only")
     def filters(self, subscription: Subscription) -> str:

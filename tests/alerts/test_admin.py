@@ -1,0 +1,309 @@
+"""The admin's pages about incidents, alerts, subscriptions and deliveries."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.models import Organisation, User
+from alerts.models import Delivery, DeliveryAttempt, Evidence, Incident, Subscription
+from alerts.subscriptions import secret_open
+from detection.engine.policy import DEFAULT_RULES, EventType
+from sessions.models import ExamSession
+from tests.alerts import builders
+from tests.factories import make_gap, make_user
+
+pytestmark = pytest.mark.django_db
+
+PUBLIC = "https://93.184.216.34/hook"
+SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
+
+
+@pytest.fixture
+def owner() -> Organisation:
+    return builders.organisation()
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def chief(owner: Organisation) -> Client:
+    return signed_in(make_user(owner, superuser=True))
+
+
+@pytest.fixture
+def proctor(owner: Organisation) -> Client:
+    """Staff of the organisation who may see everything and manage subscriptions."""
+    user = make_user(owner)
+    user.user_permissions.set(Permission.objects.all())
+    return signed_in(user)
+
+
+def fill(owner: Organisation, count: int, *, of: ExamSession | None = None) -> ExamSession:
+    """Write ``count`` incidents with pictures, alerts, deliveries and attempts; each in a session of its own."""
+    for number in range(count):
+        session = of or builders.session(owner, exam_id=f"exam-{number}")
+        subscription, _ = builders.subscription(owner, f"{PUBLIC}/{number}")
+        opened = builders.change(list(DEFAULT_RULES)[number % 7])
+        frames = {f"f{n}": (builders.ONSET + n, builders.jpeg(n)) for n in range(2)}
+        builders.apply(session, opened, frames=frames)
+        builders.apply(session, builders.closing(opened))
+        for delivery in Delivery.objects.filter(subscription=subscription):
+            DeliveryAttempt.objects.create(
+                organisation=owner, delivery=delivery, duration_ms=12.5, status_code=500, response="why", error="500"
+            )
+        make_gap(session)
+    return session
+
+
+def queries_of(client: Client, path: str) -> int:
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(path).status_code == 200
+    return len(captured)
+
+
+@pytest.mark.parametrize("name", ["incident", "alert", "delivery", "subscription"])
+def test_a_list_of_fifty_costs_as_many_queries_as_a_list_of_five(
+    owner: Organisation, chief: Client, proctor: Client, name: str
+) -> None:
+    path = f"/admin/alerts/{name}/"
+    fill(owner, 5)
+    for client in (chief, proctor):
+        queries_of(client, path)  # warms what Django looks up once
+    few = [queries_of(client, path) for client in (chief, proctor)]
+    fill(owner, 45)
+    many = [queries_of(client, path) for client in (chief, proctor)]
+    assert many == few
+    assert max(many) < 15
+
+
+def test_a_session_with_twenty_incidents_costs_as_many_queries_as_one_with_two(
+    owner: Organisation, proctor: Client
+) -> None:
+    session = builders.session(owner)
+    path = f"/admin/exam_sessions/examsession/{session.id}/change/"
+    fill(owner, 2, of=session)
+    queries_of(proctor, path)
+    few = queries_of(proctor, path)
+    fill(owner, 18, of=session)
+    assert queries_of(proctor, path) == few
+
+
+def test_a_sessions_page_shows_its_incidents_pictures_and_gaps(owner: Organisation, proctor: Client) -> None:
+    session = builders.session(owner)
+    fill(owner, 3, of=session)
+    page = proctor.get(f"/admin/exam_sessions/examsession/{session.id}/change/").content.decode()
+    incidents = Incident.objects.filter(session=session)
+    assert len(incidents) == 3
+    for incident in incidents:
+        assert f"/admin/alerts/incident/{incident.id}/change/" in page
+        assert incident.event_type in page
+    for row in Evidence.objects.filter(session=session):
+        assert f"/admin/alerts/incident/{row.id}/picture/" in page
+    assert "overload" in page
+
+
+def test_an_incidents_page_says_why(owner: Organisation, proctor: Client) -> None:
+    session = builders.session(owner, exam_id="maths")
+    measured = {"identity": {"comparison_score": 0.1183, "similarity": 0.41, "quality": {"width_px": 151.2}}}
+    builders.apply(
+        session,
+        builders.change(
+            EventType.FACE_MISMATCH, value=0.41, peak_value=0.23, model="sface-2021dec",
+            measures={"onset": measured, "decision": measured, "peak": measured},
+        ),
+    )  # fmt: skip
+    incident = Incident.objects.get()
+    page = proctor.get(f"/admin/alerts/incident/{incident.id}/change/").content.decode()
+    for text in (
+        "similarity with the enrolled face was below the threshold of 0.75 for at least 2 s",
+        "0.1183", "0.2300", "sface-2021dec", "default, version 1-abc", "0.9 · (½ + ½ · 0.69) = 0.762",
+        "identity.quality.width_px", "151.2", "only a person decides",
+        f"/admin/exam_sessions/examsession/{session.id}/change/", "maths",
+    ):  # fmt: skip
+        assert text in page, text
+
+
+@pytest.mark.parametrize("event_type", list(EventType))
+def test_every_kind_of_incident_has_a_page(owner: Organisation, proctor: Client, event_type: EventType) -> None:
+    builders.apply(builders.session(owner), builders.change(event_type))
+    page = proctor.get(f"/admin/alerts/incident/{Incident.objects.get().id}/change/")
+    assert page.status_code == 200
+    assert "for at least" in page.content.decode()
+
+
+def test_incidents_are_filtered_and_searched(owner: Organisation, proctor: Client) -> None:
+    maths = builders.session(owner, exam_id="maths", session_id="first-sitting")
+    art = builders.session(owner, exam_id="art", session_id="second-sitting")
+    builders.apply(maths, builders.change(EventType.NO_FACE))
+    builders.apply(art, builders.change(EventType.CAMERA_LOST, "closed"))
+
+    def found(query: str) -> set[str]:
+        answer = proctor.get(f"/admin/alerts/incident/?{query}")
+        assert answer.status_code == 200
+        return {incident.event_type for incident in answer.context["cl"].queryset}
+
+    assert found("") == {"NO_FACE", "CAMERA_LOST"}
+    assert found("event_type=NO_FACE") == {"NO_FACE"}
+    assert found("state=closed") == {"CAMERA_LOST"}
+    assert found("technical__exact=1") == {"CAMERA_LOST"}
+    assert found(f"session__exam={maths.exam_id}") == {"NO_FACE"}
+    assert found("q=second-sitting") == {"CAMERA_LOST"}
+    assert found(f"q={maths.candidate.candidate_id}") == {"NO_FACE"}
+
+
+# --- Pictures ---------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def picture(owner: Organisation) -> Evidence:
+    builders.apply(builders.session(owner), frames={"f1": (builders.ONSET, builders.jpeg())})
+    return Evidence.objects.select_related("session__candidate__data_key").get()
+
+
+def picture_path(row: Evidence) -> str:
+    return f"/admin/alerts/incident/{row.id}/picture/"
+
+
+def test_a_picture_is_shown_to_those_who_may_see_evidence(
+    owner: Organisation, picture: Evidence, proctor: Client, chief: Client
+) -> None:
+    for client in (proctor, chief):
+        answer = client.get(picture_path(picture))
+        assert answer.content == builders.jpeg()
+        assert answer["content-type"] == "image/jpeg"
+        assert answer["cache-control"].startswith("private")
+        assert answer["x-content-type-options"] == "nosniff"
+    without = signed_in(make_user(owner, permissions=["view_incident"]))
+    assert without.get(picture_path(picture)).status_code == 403
+    stranger = make_user(builders.organisation())
+    stranger.user_permissions.set(Permission.objects.all())
+    assert signed_in(stranger).get(picture_path(picture)).status_code == 404
+    assert Client().get(picture_path(picture)).status_code == 302
+
+
+def test_pictures_that_are_gone_are_told_apart(picture: Evidence, proctor: Client) -> None:
+    Evidence.objects.update(removed_at=timezone.now())
+    assert proctor.get(picture_path(picture)).status_code == 410
+    page = proctor.get(f"/admin/alerts/incident/{picture.incident_id}/change/").content.decode()
+    assert "removed" in page
+    assert picture_path(picture) not in page
+    Evidence.objects.update(removed_at=None)
+    assert picture.session.candidate.data_key is not None
+    picture.session.candidate.data_key.delete()
+    assert proctor.get(picture_path(picture)).status_code == 410
+
+
+# --- Organisations ----------------------------------------------------------------------------------------------------
+def test_staff_see_rows_of_their_own_organisation_only(owner: Organisation, proctor: Client) -> None:
+    other = builders.organisation()
+    fill(other, 2)
+    fill(owner, 1)
+    for name, mine in (("incident", 1), ("alert", 2), ("delivery", 2), ("subscription", 1)):
+        listed = proctor.get(f"/admin/alerts/{name}/").context["cl"].queryset
+        assert listed.count() == mine
+        model = listed.model
+        for row in model.objects.filter(organisation=other):
+            answer = proctor.get(f"/admin/alerts/{name}/{row.pk}/change/")
+            assert answer.status_code == 302  # Django's answer to what is not there
+            assert answer["location"] == "/admin/"
+
+
+def test_nobody_changes_or_removes_what_the_service_wrote(owner: Organisation, chief: Client) -> None:
+    fill(owner, 1)
+    for name, row in (("incident", Incident), ("delivery", Delivery)):
+        path = f"/admin/alerts/{name}/{row.objects.first().pk}"  # type: ignore[union-attr]
+        assert chief.post(f"{path}/change/", {}).status_code == 403
+        assert chief.post(f"{path}/delete/", {"post": "yes"}).status_code == 403
+        assert chief.get(f"/admin/alerts/{name}/add/").status_code == 403
+    assert Incident.objects.count() == 1
+
+
+# --- Subscriptions ----------------------------------------------------------------------------------------------------
+def form(**fields: Any) -> dict[str, Any]:
+    return {"transport": "webhook", "url": PUBLIC, "event_types": [], "exam_ids": "", "enabled": "on"} | fields
+
+
+ADD = "/admin/alerts/subscription/add/"
+
+
+def test_a_generated_secret_is_shown_once_and_never_again(owner: Organisation, proctor: Client) -> None:
+    answer = proctor.post(ADD, form(event_types=["NO_FACE"], exam_ids="maths, art"))
+    row = Subscription.objects.get()
+    secret = secret_open(row)
+    assert secret in answer.content.decode()
+    assert (row.organisation, row.event_types, row.exam_ids) == (owner, ["NO_FACE"], ["maths", "art"])
+    for path in ("/admin/alerts/subscription/", f"/admin/alerts/subscription/{row.id}/change/"):
+        page = proctor.get(path).content.decode()
+        assert secret not in page
+        assert secret.removeprefix("whsec_")[:16] not in page
+
+
+def test_a_given_secret_is_kept_and_an_empty_field_changes_nothing(proctor: Client) -> None:
+    assert proctor.post(ADD, form(new_secret=SECRET)).status_code == 302
+    row = Subscription.objects.get()
+    assert secret_open(row) == SECRET
+    path = f"/admin/alerts/subscription/{row.id}/change/"
+    assert proctor.post(path, form(url=f"{PUBLIC}/2")).status_code == 302
+    row.refresh_from_db()
+    assert (secret_open(row), row.url) == (SECRET, f"{PUBLIC}/2")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"url": "http://127.0.0.1/"}, "url"),
+        ({"url": "nonsense"}, "url"),
+        ({"new_secret": "whsec_short"}, "new_secret"),
+        ({"event_types": ["SNEEZE"]}, "event_types"),
+        ({"exam_ids": "../etc"}, "exam_ids"),
+        ({"transport": "pigeon"}, "transport"),
+    ],
+)
+def test_what_the_api_refuses_the_form_refuses(proctor: Client, fields: dict[str, Any], field: str) -> None:
+    answer = proctor.post(ADD, form(**fields))
+    assert answer.status_code == 200
+    assert field in answer.context["adminform"].form.errors
+    assert not Subscription.objects.exists()
+
+
+def test_enabling_again_clears_the_reason(proctor: Client, owner: Organisation) -> None:
+    row, _ = builders.subscription(owner, PUBLIC)
+    Subscription.objects.update(enabled=False, disabled_reason="The subscriber answered 410.")
+    path = f"/admin/alerts/subscription/{row.id}/change/"
+    assert "answered 410" in proctor.get(path).content.decode()
+    proctor.post(path, form())
+    row.refresh_from_db()
+    assert (row.enabled, row.disabled_reason) == (True, "")
+
+
+def test_subscriptions_show_what_waits_and_what_is_parked(owner: Organisation, proctor: Client) -> None:
+    fill(owner, 1)
+    first, _ = Delivery.objects.order_by("id")
+    Delivery.objects.filter(pk=first.pk).update(state="parked")
+    (row,) = proctor.get("/admin/alerts/subscription/").context["cl"].queryset
+    assert (row.waiting_count, row.parked_count, row.delivered_last) == (1, 1, None)
+
+
+def test_a_deliverys_page_shows_every_try(owner: Organisation, proctor: Client) -> None:
+    fill(owner, 1)
+    delivery = Delivery.objects.order_by("id").first()
+    assert delivery is not None
+    DeliveryAttempt.objects.create(
+        organisation=owner, delivery=delivery, duration_ms=31.0, status_code=502, response="<b>bad</b> gateway",
+        error="The subscriber answered 502.", attempted_at=timezone.now() + timedelta(seconds=5),
+    )  # fmt: skip
+    page = proctor.get(f"/admin/alerts/delivery/{delivery.pk}/change/").content.decode()
+    assert "&lt;b&gt;bad&lt;/b&gt; gateway" in page
+    assert "502" in page
+    assert "31 ms" in page
