@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from prometheus_client import Counter
 from redis.exceptions import RedisError
@@ -67,10 +68,8 @@ def analyse(
             fresh.append(message)
     jobs = _jobs(fresh, contexts, store, batches)
     for message, observation in zip(jobs, _measure(pipeline, jobs, batches), strict=False):
-        sample_id, stream, _, previous_at = sample_of(message)
-        batch = batches[message.session_id]
-        batch.observations.append(observation)
-        batch.previous_at[sample_id] = previous_at
+        _, stream, _, previous_at = sample_of(message)
+        batches[message.session_id].observations.append(replace(observation, previous_at=previous_at))
         ANALYSED.labels(stream).inc()
     return {session_id: batch for session_id, batch in batches.items() if batch.observations or batch.dropped}
 

@@ -38,15 +38,13 @@ PICTURES_LOST = Counter("sdproctor_evidence_lost", "Changes whose pictures could
 class SessionBatch:
     """What one batch brings for one session.
 
-    ``previous_at``: by sample id the capture time of the sample before it, where known. ``now``: how far capture time
-    has come, for rules that wait. ``only_if_quiet_since``: forget all this if a sample has arrived after that.
-    ``closing``: the session has ended, close everything that is open.
+    ``now``: how far capture time has come, for rules that wait. ``only_if_quiet_since``: forget all
+    this if a sample has arrived after that. ``closing``: the session has ended, close everything that is open.
     """
 
     context: SessionContext
     observations: list[Observation] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
-    previous_at: dict[str, float | None] = field(default_factory=dict)
     now: float | None = None
     only_if_quiet_since: datetime | None = None
     closing: bool = False
@@ -121,7 +119,7 @@ def commit(batches: Mapping[str, SessionBatch]) -> list[SessionOutcome]:
         rows = [row for row in _lock(batches) if _is_wanted(row, batches[row.session_id])]
         dropped = [sample for row in rows for sample in batches[row.session_id].dropped]
         accepted = {row.session_id: _accept(row, batches[row.session_id], dropped) for row in rows}
-        known = _insert(rows, accepted, batches, now)
+        known = _insert(rows, accepted, now)
         outcomes = [
             _advance(row, batches[row.session_id], _without(known[row.session_id], accepted[row.session_id]), now)
             for row in rows
@@ -161,9 +159,7 @@ def _accept(row: _Row, batch: SessionBatch, dropped: list[Dropped]) -> list[Obse
     return accepted
 
 
-def _insert(
-    rows: list[_Row], accepted: Mapping[str, list[Observation]], batches: Mapping[str, SessionBatch], now: datetime
-) -> dict[str, set[str]]:
+def _insert(rows: list[_Row], accepted: Mapping[str, list[Observation]], now: datetime) -> dict[str, set[str]]:
     """Store the measures; return per session the ids of the samples that were stored before."""
     documents: list[dict[str, Any]] = [
         {
@@ -172,7 +168,7 @@ def _insert(
             "sample_id": observation.sample_id,
             "organisation_id": row.organisation_id,
             "stream": observation.stream,
-            "previous_at": batches[row.session_id].previous_at.get(observation.sample_id),
+            "previous_at": observation.previous_at,
             "measures": observation.measures,
         }
         for row in rows

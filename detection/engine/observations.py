@@ -170,7 +170,8 @@ class Observation:
     """Everything measured on one sample, or one technical event.
 
     ``captured_at``: capture time of a frame, of the *end* of an audio window (that is when all of it was known), of a
-    technical event. ``started_at``: capture time of the start of an audio window, None otherwise. Technical
+    technical event. ``started_at``: capture time of the start of an audio window, None otherwise. ``previous_at``:
+    capture time of the sample before it in its stream, None for a peer's first and where it is not known. Technical
     observations measure ``{"technical": {"kind": …, "peer_id": …, …}}``, the fields of ``messages.TechnicalMessage``.
     """
 
@@ -179,6 +180,7 @@ class Observation:
     captured_at: float
     measures: Mapping[str, Any] = field(default_factory=dict)
     started_at: float | None = None
+    previous_at: float | None = None
 
     @property
     def span(self) -> tuple[float, float]:
@@ -193,6 +195,7 @@ class Observation:
             "captured_at": self.captured_at,
             "measures": dict(self.measures),
             "started_at": self.started_at,
+            "previous_at": self.previous_at,
         }
 
     @classmethod

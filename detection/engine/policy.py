@@ -179,11 +179,8 @@ class Policy:
     rules: Mapping[EventType, RulePolicy] = field(default_factory=lambda: dict(DEFAULT_RULES))
     sampling: Sampling = field(default_factory=Sampling)
     detectors: Detectors = field(default_factory=Detectors)
-    lateness_s: float = number(0.45, low=0, high=10)
-    """How far behind the newest sample the rules follow, so that what arrives out of order still counts.
-
-    Just below the shortest spacing of frames at two a second (0.467 s out of 15), so that the next one releases a decision.
-    """
+    lateness_s: float = number(1.0, low=0, high=10)
+    """How long the rules wait for a sample that is missing, so that what arrives out of order still counts."""
     gap_s: float = number(5.0, low=1, high=60)
     """A stream that pauses longer than this was not watched meanwhile: what it had open ends at the last sample."""
 

@@ -1,7 +1,8 @@
 """Decide over time: observations in, opened and closed findings out.
 
-Pure: no clock, no store; what it knows is in ``RulesState``. Observations may come late, twice and in any order: they
-wait until the newest is ``lateness_s`` ahead, then count in the order of their capture. For each event type a value
+Pure: no clock, no store; what it knows is in ``RulesState``. Observations may come late, twice and in any order. They
+count in the order of their capture: at once where nothing can be missing before them, because they name the one judged
+last as the one before; otherwise when the newest is ``lateness_s`` ahead. For each event type a value
 beyond ``enter`` raises a suspicion, which becomes a finding when it lasts ``hold_s`` and ends when it is calm for
 ``release_s``. Time that nobody saw accuses nobody: a gap in a stream ends what its samples had shown, at the last one.
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from detection.engine.findings import Change, Phase, Track
+from detection.engine.findings import EPSILON_S, Change, Phase, Track
 from detection.engine.judge import Judge
 from detection.engine.link import Link, part_of
 from detection.engine.observations import TECHNICAL, Observation
@@ -171,18 +172,30 @@ class _Step:
             bisect.insort(self._pending, observation, key=_order)
 
     def judge_until(self, until: float) -> None:
-        """Judge in the order of capture what was captured up to ``until``, and let time pass up to then."""
+        """Judge in the order of capture what was captured up to ``until`` or follows at once; let time pass to then."""
         if self._closed:
             return
-        count = bisect.bisect_right(self._pending, until, key=lambda observation: observation.captured_at)
-        ready, self._pending = self._pending[:count], self._pending[count:]
-        for observation in ready:
-            line = _line(observation) or ""
-            self._judged_at[line] = max(self._judged_at.get(line, -math.inf), observation.captured_at)
-            self.judge.see(observation)
+        ready: list[Observation] = []
+        waiting: list[Observation] = []
+        for observation in self._pending:
+            if observation.captured_at <= until or self._follows(observation):
+                line = _line(observation) or ""
+                self._judged_at[line] = max(self._judged_at.get(line, -math.inf), observation.captured_at)
+                self.judge.see(observation)
+                ready.append(observation)
+            else:
+                waiting.append(observation)
+        self._pending = waiting
         self._recent = (*self._recent, *(observation.sample_id for observation in ready))[-_RECENT:]
         if math.isfinite(until):
             self.judge.pass_time(until)
+
+    def _follows(self, observation: Observation) -> bool:
+        """Tell whether nothing can be missing between the sample of this stream judged last and this one."""
+        judged_at = self._judged_at.get(observation.stream)
+        if observation.previous_at is None or judged_at is None:
+            return False
+        return observation.previous_at <= judged_at + EPSILON_S
 
     def end(self, at: float) -> None:
         """Close everything; what still waits was captured after the end."""

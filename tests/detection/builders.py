@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from alerts.models import Alert, Incident
@@ -67,8 +68,9 @@ def technical(
 
 
 def frames(start: float, end: float, *, rate: float = 2.0, **measures: Any) -> list[Observation]:
-    """Return frames from ``start`` up to but not including ``end``."""
-    return [frame(start + n / rate, **measures) for n in range(round((end - start) * rate))]
+    """Return frames from ``start`` up to but not including ``end``; all but the session's first name the one before."""
+    times = [start + n / rate for n in range(round((end - start) * rate))]
+    return [replace(frame(at, **measures), previous_at=START + at - 1 / rate if at else None) for at in times]
 
 
 def commit(session: ExamSession, observations: Iterable[Observation], **batch: Any) -> list[SessionOutcome]:

@@ -57,8 +57,8 @@ def test_what_was_measured_is_stored_and_decided() -> None:
 def test_messages_out_of_order_and_twice_change_nothing(seed: int) -> None:
     rng = random.Random(seed)
     session, observations = make_session(), exam()
-    # Each arrives up to 0.4 s late, within the policy's lateness of 0.5 s, and every third one twice.
-    arrivals = [(o.captured_at + rng.uniform(0, 0.4), o) for o in observations]
+    # Each arrives up to 0.9 s late, within the policy's lateness of one second, and every third one twice.
+    arrivals = [(o.captured_at + rng.uniform(0, 0.9), o) for o in observations]
     arrivals += [(o.captured_at + rng.uniform(0, 9), o) for o in observations[::3]]
     arriving = [o for _, o in sorted(arrivals, key=lambda arrival: arrival[0])]
 

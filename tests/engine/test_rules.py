@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from detection.engine.observations import Observation
 from detection.engine.policy import EventType, Policy
 from detection.engine.rules import RulesState, advance, close
 from tests.engine.observing import START, event, frame, frames, play, policy, told, window, windows
@@ -214,10 +217,33 @@ def test_slow_sampling_is_no_gap():
 
 
 def test_an_observation_waits_until_the_newest_is_ahead_by_the_lateness():
-    step = advance(RulesState(), frames(0, 3.5, faces=0), Policy())
+    step = advance(RulesState(), frames(0, 4, faces=0), Policy())
     assert step.changes == []
+    assert [o.sample_id for o in step.state.pending] == ["f3.000", "f3.500"]
+    assert len(advance(step.state, [frame(4, faces=0)], Policy()).changes) == 1
+
+
+def chain(*times: float, **measures: Any) -> list[Observation]:
+    """Frames that each name the one before."""
+    pairs = zip([None, *times], times, strict=False)
+    return [
+        replace(frame(at, **measures), previous_at=None if before is None else START + before) for before, at in pairs
+    ]
+
+
+def test_a_frame_that_follows_the_one_judged_last_is_judged_at_once():
+    seen = chain(*(n / 2 for n in range(7)), faces=0)
+    step = advance(RulesState(), seen[:-1], Policy())
+    assert (step.changes, step.state.pending) == ([], ())
+    assert told(advance(step.state, seen[-1:], Policy()).changes) == [("NO_FACE", "opened", 0.0, None)]
+
+
+def test_a_frame_after_a_missing_one_waits_for_it():
+    first, missing, after = chain(2, 2.5, 3)
+    step = advance(RulesState(), [*frames(0, 2), first, after], Policy())
     assert [o.sample_id for o in step.state.pending] == ["f3.000"]
-    assert len(advance(step.state, [frame(3.5, faces=0)], Policy()).changes) == 1
+    step = advance(step.state, [missing], Policy())
+    assert (step.late, [o.sample_id for o in step.state.pending]) == (0, [])
 
 
 def test_what_comes_after_its_time_has_passed_is_counted_and_accuses_nobody():

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from detection.engine.observations import Observation
+from detection.engine.observations import TECHNICAL, Observation
 from detection.engine.policy import EventType, Policy
 from detection.engine.rules import Change, RulesState, advance, close
-from tests.engine.observing import START, counter, event, frame, frames, policy, window
+from tests.engine.observing import START, counter, event, frame, frames, policy, told, window
 
-LATENESS_S = 0.5
+LATENESS_S = Policy().lateness_s
 LENGTH_S = 40
 
 PEER_EVENTS = ("peer_connected", "peer_lost")
@@ -114,6 +114,27 @@ def run(batches: list[list[Observation]], rules: Policy) -> list[Change]:
 def test_order_repetition_and_batches_change_nothing(data, session, rules):
     batches = data.draw(shuffled(session))
     assert run(batches, rules) == run([session], rules)
+
+
+def linked(session: list[Observation]) -> list[Observation]:
+    """The same samples, each naming the one before it in its stream, as the gateway's do."""
+    before: dict[str, float] = {}
+    chained = []
+    for observation in sorted(session, key=lambda o: o.captured_at):
+        if observation.stream == TECHNICAL:
+            chained.append(observation)
+        else:
+            chained.append(replace(observation, previous_at=before.get(observation.stream)))
+            before[observation.stream] = observation.captured_at
+    return chained
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), sessions(), policies)
+def test_samples_that_name_the_one_before_find_the_same(data, session, rules):
+    samples = [observation for observation in session if observation.stream != TECHNICAL]
+    batches = data.draw(shuffled(linked(samples)))
+    assert sorted(told(run(batches, rules))) == sorted(told(run([samples], rules)))
 
 
 @settings(max_examples=150, deadline=None)
