@@ -50,6 +50,11 @@ _MAX_SAMPLES = 512
 _MAX_SAMPLE_BYTES = 64_000_000
 _MAX_TECHNICAL = 1000
 """Technical messages kept for one session while the queue is away: hours of a camera that comes and goes."""
+_PUSH_ONCE = """
+if redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[2]) then redis.call('LPUSH', KEYS[1], ARGV[1]) end
+"""
+_REMEMBERED_S = 600
+"""How long Redis remembers a technical message, to know it when it comes again."""
 _FULL_UNTIL = 0.8
 """A queue that was too long is used again below this share of the limit."""
 
@@ -59,6 +64,12 @@ def connect(url: str) -> Redis:
     return Redis.from_url(
         url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    id: str
+    message: TechnicalMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +87,8 @@ class Publisher:
     """Everything but ``run`` and ``finish`` returns at once.
 
     Samples are worth seconds: while Redis does not answer, or a queue is too long, they are skipped and counted, and a
-    gap is reported once that is over. Technical messages are kept, in order, and sent when Redis is back; should Redis
-    fail between taking a batch and saying so, its messages are sent twice rather than not at all.
+    gap is reported once that is over. Technical messages are kept, in order, and sent when Redis is back: each once,
+    even if Redis had taken one before and could not say so. Samples in that position are counted as skipped.
     """
 
     def __init__(self, redis: Redis, *, origin: str, queue_limit: int) -> None:
@@ -87,7 +98,7 @@ class Publisher:
         self._queue_limit = queue_limit
         self._samples: deque[_Sample] = deque()
         self._sample_bytes = 0
-        self._technical: dict[str, deque[TechnicalMessage]] = {}
+        self._technical: dict[str, deque[_Note]] = {}
         self._gaps = GapLedger()
         self._last_at: dict[tuple[str, Stream], float] = {}  # end of the sample handed on last
         self._full: dict[Stream, bool] = dict.fromkeys(_QUEUES, False)
@@ -130,7 +141,7 @@ class Publisher:
             logger.error(
                 "Session %s: a technical message is lost, %d wait already.", message.session_id, _MAX_TECHNICAL
             )
-        waiting.append(message)
+        waiting.append(_Note(uuid.uuid4().hex, message))
         self._wake.set()
 
     def forget(self, session_id: str) -> None:
@@ -223,9 +234,9 @@ class Publisher:
         last_at = dict[tuple[str, Stream], float]()
         try:
             async with self._redis.pipeline(transaction=True) as pipeline:
-                for messages in technical.values():
-                    for message in messages:
-                        self._push(pipeline, QUEUE_AUDIO, TASK_NOTE_TECHNICAL, message)
+                for notes in technical.values():
+                    for note in notes:
+                        self._push_once(pipeline, note)
                 for sample in samples:
                     self._stage(pipeline, sample, last_at)
                 await pipeline.execute()
@@ -261,21 +272,23 @@ class Publisher:
         self._store.stage(pipeline, key, sample.data)
         self._push(pipeline, _QUEUES[sample.stream], task, message)
 
-    def _push(
-        self, pipeline: Pipeline, queue: str, task: str, message: FrameMessage | AudioMessage | TechnicalMessage
-    ) -> None:
+    def _push(self, pipeline: Pipeline, queue: str, task: str, message: FrameMessage | AudioMessage) -> None:
         pipeline.lpush(queue, task_message(task, message.to_dict(), queue=queue, origin=self._origin))
 
-    def _count(self, samples: list[_Sample], technical: dict[str, list[TechnicalMessage]]) -> None:
+    def _push_once(self, pipeline: Pipeline, note: _Note) -> None:
+        message = task_message(TASK_NOTE_TECHNICAL, note.message.to_dict(), queue=QUEUE_AUDIO, origin=self._origin)
+        pipeline.eval(_PUSH_ONCE, 2, QUEUE_AUDIO, f"noted:{note.id}", message, _REMEMBERED_S)
+
+    def _count(self, samples: list[_Sample], technical: dict[str, list[_Note]]) -> None:
         now = time.monotonic()
         for sample in samples:
             metrics.PUBLISHED.labels(sample.stream).inc()
             metrics.PUBLISH_SECONDS.observe(now - sample.offered)
-        for session_id, messages in technical.items():
+        for session_id, notes in technical.items():
             waiting = self._technical[session_id]
-            for message in messages:
-                metrics.TECHNICAL.labels(message.kind).inc()
-                if waiting and waiting[0] is message:  # unless pushed out meanwhile
+            for note in notes:
+                metrics.TECHNICAL.labels(note.message.kind).inc()
+                if waiting and waiting[0] is note:  # unless pushed out meanwhile
                     waiting.popleft()
             if not waiting:
                 del self._technical[session_id]
