@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import itertools
 import uuid
+from collections.abc import Callable
 from typing import Any
 
-from django.db import transaction
+from asgiref.sync import sync_to_async
+from django.db import connection, transaction
 from django.utils import timezone
 from PIL import Image
 
 from accounts.keys import data_key_create
-from accounts.models import Organisation, Scope, User
+from accounts.models import Organisation, User
 from alerts import services
 from alerts.models import Alert, Subscription
 from alerts.subscriptions import subscription_create
@@ -113,4 +115,13 @@ def staff(owner: Organisation, name: str = "proctor", *, superuser: bool = False
     )  # fmt: skip
 
 
-ALL_SCOPES = list(Scope.values)
+def on_db(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Run database work beside the event loop, in a thread that keeps no connection."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        finally:
+            connection.close()
+
+    return sync_to_async(run)

@@ -10,22 +10,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from asgiref.sync import sync_to_async
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.conf import settings
-from django.db import connection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from accounts.api_keys import api_key_create
 from alerts import services
 from alerts.models import Alert
+from alerts.wake import group_name
+from proctor_site.embedded.valkey import _binary as valkey_binary
 from sessions.models import ExamSession
 from tests.alerts import builders
+from tests.alerts.builders import on_db
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,11 +50,18 @@ def _database_url() -> str:
 @pytest.fixture
 def daphne(transactional_db: None, tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
     """A web process on the test database; yields its WebSocket address and the process."""
+    with running_daphne(tmp_path) as running:
+        yield running
+
+
+@contextmanager
+def running_daphne(tmp_path: Path, **environment: str) -> Iterator[tuple[str, psutil.Process]]:
+    """Run a web process on the test database while the block runs."""
     port = _free_port()
     log = (tmp_path / "daphne.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "proctor_site.asgi:application"],
-        cwd=ROOT, env={**os.environ, "DATABASE_URL": _database_url()}, stdout=log, stderr=log,
+        cwd=ROOT, env={**os.environ, "DATABASE_URL": _database_url(), **environment}, stdout=log, stderr=log,
     )  # fmt: skip
     try:
         _wait_for(port, process, tmp_path / "daphne.log")
@@ -84,7 +94,7 @@ def headers(session: ExamSession) -> dict[str, str]:
     return {"Authorization": f"Bearer {raw}"}
 
 
-apply = sync_to_async(builders.apply)
+apply = on_db(builders.apply)
 
 
 async def hear(client: ClientConnection, kind: str) -> dict[str, Any]:
@@ -153,7 +163,7 @@ async def test_a_client_that_does_not_read_is_closed_and_costs_no_memory(
     daphne: tuple[str, psutil.Process], session: ExamSession, headers: dict[str, str]
 ) -> None:
     """64 MB wait for a client that reads nothing: the server must hold back, then give up."""
-    first = await sync_to_async(_many_alerts)(session, 4000)
+    first = await on_db(_many_alerts)(session, 4000)
     url, process = daphne
     async with connect(f"{url}/{session.id}", additional_headers=headers) as client:
         await hear(client, "state")
@@ -187,18 +197,63 @@ def _is_connected(process: psutil.Process, writer: asyncio.StreamWriter) -> bool
 async def test_another_client_is_served_while_one_does_not_read(
     daphne: tuple[str, psutil.Process], session: ExamSession, headers: dict[str, str]
 ) -> None:
-    first = await sync_to_async(_many_alerts)(session, 500)
+    first = await on_db(_many_alerts)(session, 500)
     address = f"{daphne[0]}/{session.id}"
-    async with connect(f"{address}?after={first.event_id}", additional_headers=headers, max_queue=1) as stuck:
+    async with connect(
+        f"{address}?after={first.event_id}", additional_headers=headers, max_queue=1, close_timeout=0.5
+    ) as stuck:
         async with connect(address, additional_headers=headers) as reading:
             await hear(reading, "state")
             services.broadcast(session.id, {"type": "detections", "data": {"video": {"faces": 1}}})
             await asyncio.sleep(0.2)
-            await sync_to_async(_next)(session)
+            await apply(session)
             assert (await hear(reading, "alert"))["metadata"]["sequence"] == 502
         assert stuck.state.name == "OPEN"
 
 
-def _next(session: ExamSession) -> None:
-    builders.apply(session)
-    connection.close()
+@contextmanager
+def running_valkey(port: int) -> Iterator[None]:
+    """Run a Valkey that forgets everything while the block runs, and kill it."""
+    process = subprocess.Popen(
+        [valkey_binary(), "--port", str(port), "--save", "", "--bind", "127.0.0.1"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        _wait_for(port, process, Path(os.devnull))
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_alerts_come_while_redis_is_dead_and_detections_again_when_it_is_back(
+    transactional_db: None, session: ExamSession, headers: dict[str, str], tmp_path: Path
+) -> None:
+    port = _free_port()
+    redis_url = f"redis://127.0.0.1:{port}/0"
+    summary = {"type": "session.message", "message": {"type": "detections", "data": {"video": {"faces": 1}}}}
+
+    async def told_again(client: ClientConnection) -> None:
+        layer = RedisPubSubChannelLayer(hosts=[redis_url])
+        for _ in range(40):
+            await layer.group_send(group_name(session.id), summary)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(hear(client, "detections"), 0.5)
+                return
+        pytest.fail("the socket does not hear the channel layer any more")
+
+    with ExitStack() as stack:
+        first = stack.enter_context(ExitStack())
+        first.enter_context(running_valkey(port))
+        url, _ = stack.enter_context(running_daphne(tmp_path, REDIS_URL=redis_url))
+        async with connect(f"{url}/{session.id}", additional_headers=headers) as client:
+            await hear(client, "state")
+            await told_again(client)
+            first.close()
+            sent = [await apply(session) for _ in range(3)]
+            told = [(await hear(client, "alert"))["event_id"] for _ in sent]
+            assert told == [str(alert.event_id) for alert in sent]
+            async with connect(f"{url}/{session.id}", additional_headers=headers) as late:
+                await hear(late, "state")  # new sockets open meanwhile
+            with running_valkey(port):
+                await told_again(client)

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from channels.db import database_sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection
@@ -29,20 +28,9 @@ from detection.engine.policy import EventType
 from media_gateway.tokens import JoinClaims, mint
 from sessions.models import ExamSession
 from tests.alerts import builders
+from tests.alerts.builders import on_db
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def on_db(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Run database work beside the event loop."""
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return call(*args, **kwargs)
-        finally:
-            connection.close()
-
-    return database_sync_to_async(run)
 
 
 apply = on_db(builders.apply)
