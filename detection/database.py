@@ -49,16 +49,16 @@ def outlast(action: Callable[[], Result], *, patience_s: float = PATIENCE_S) -> 
             if time.monotonic() > give_up_at:
                 raise DatabaseAwayError(str(error)) from error
             if not warned:
-                logger.warning("The database is away, trying again for %.0f s: %s", patience_s, error)
+                logger.warning("The database did not do it, trying again for %.0f s: %s", patience_s, error)
                 warned = True
             time.sleep(_PAUSE_S)
 
 
 def _is_answer(error: Exception) -> bool:
-    """Tell an error that the server sent about a statement from one of the connection.
+    """Tell an error about a statement from one that passes: the connection's, or a transaction that gave way.
 
-    Class 57 is the server's own shutdown (57P01 to 57P05); a statement's error has another class, a broken connection
-    none at all.
+    By SQLSTATE class: 08 connection, 40 deadlock or serialisation, 57P the server's own shutdown and start. A connection
+    that broke has no code at all.
     """
     code = getattr(error.__cause__, "pgcode", None)
-    return code is not None and not code.startswith("57P") and not code.startswith("08")
+    return code is not None and not code.startswith(("08", "40", "57P"))
