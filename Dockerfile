@@ -11,7 +11,7 @@ RUN useradd --system --uid 10001 --home-dir /srv --shell /usr/sbin/nologin proct
  && mkdir -p /srv/app /srv/weights /srv/evidence /srv/metrics \
  && chown proctor /srv/evidence /srv/metrics
 WORKDIR /srv/app
-COPY requirements.txt ./
+COPY requirements.txt constraints.txt ./
 RUN pip install -r requirements.txt
 
 # Weights are fetched once, checked against weights.toml, and copied into the image that runs models.

@@ -60,7 +60,7 @@ erase:
 	@$(MAKE) --no-print-directory clean
 
 # Each stamp is newer than the requirements it has installed.
-$(VENV)/.embedded: requirements.txt requirements-embedded.txt | $(PY)
+$(VENV)/.embedded: requirements.txt requirements-embedded.txt constraints.txt | $(PY)
 	@echo "Installing requirements-embedded.txt …"
 	@$(PIP) -r requirements-embedded.txt
 	@touch $@

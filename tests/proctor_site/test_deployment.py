@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,18 @@ import yaml
 from detection import messages
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = (
+    "proctor_site",
+    "accounts",
+    "enrollment",
+    "sessions",
+    "detection",
+    "alerts",
+    "media_gateway",
+    "demo",
+    "benchmarks",
+    "tests",
+)
 QUEUES = {value for name, value in vars(messages).items() if name.startswith("QUEUE_")}
 
 
@@ -108,3 +123,40 @@ def test_every_lasting_service_says_how_its_health_is_told(compose: dict[str, An
 def test_every_volume_is_declared(compose: dict[str, Any]) -> None:
     used = {volume.split(":")[0] for service in compose["services"].values() for volume in service.get("volumes", [])}
     assert used == compose["volumes"].keys()
+
+
+def pins(path: Path) -> dict[str, str]:
+    """Return the pinned packages of a requirements file, by name as the index spells it."""
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith(("#", "-"))]
+    assert all("==" in line for line in lines), f"{path.name} has a package without a pin"
+    return {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines)}
+
+
+def test_every_requirement_is_pinned_as_in_the_constraints() -> None:
+    constraints = pins(ROOT / "constraints.txt")
+    files = [ROOT / f"requirements{suffix}.txt" for suffix in ("", "-embedded", "-dev")]
+    required = {name: version for path in files for name, version in pins(path).items()}
+    assert len(required) > 50
+    assert {name: constraints.get(name) for name in required} == required
+
+
+def test_every_import_is_of_a_package_that_the_requirements_name() -> None:
+    required = {name for path in ROOT.glob("requirements*.txt") for name in pins(path)}
+    local = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    owners = importlib.metadata.packages_distributions()
+    found = {top for package in PACKAGES for path in (ROOT / package).rglob("*.py") for top in top_level_imports(path)}
+    foreign = found - set(sys.stdlib_module_names) - local
+    assert len(foreign) > 20
+    unnamed = {top for top in foreign if not {o.lower().replace("_", "-") for o in owners.get(top, [])} & required}
+    assert unnamed == set()
+
+
+def top_level_imports(path: Path) -> set[str]:
+    """Return the first part of every absolute import in a module."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
+            names.add(node.module.split(".")[0])
+    return names
