@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import uuid
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -100,6 +102,22 @@ def test_the_schema_is_served() -> None:
     assert answer.status_code == 200
     assert answer["content-type"] == "application/schema+json"
     assert json.loads(answer.content) == payload.schema()
+
+
+def test_the_documents_example_follows_the_schema() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "events.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    document = json.loads(example)
+    payload.validate(document)
+    assert payload.ordered(document) == document
+    assert list(payload.ordered(document)["metadata"]) == list(document["metadata"])
+
+
+def test_members_come_in_the_schemas_order_whatever_the_database_made_of_them() -> None:
+    document = payload.build(facts())
+    shuffled = json.loads(json.dumps(document, sort_keys=True))
+    assert payload.body(shuffled) == payload.body(document)
+    assert payload.body(shuffled).startswith(b'{"event_id":')
 
 
 # --- Severity ---------------------------------------------------------------------------------------------------------
