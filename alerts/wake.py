@@ -25,6 +25,8 @@ from redis.exceptions import RedisError
 logger = logging.getLogger(__name__)
 
 TASK_DELIVER = "alerts.deliver"
+WAKE_EXPIRES_S = 60
+"""A wake-up that no worker took in this time is void: the sweep has taken over."""
 BACKLOG = 1000
 """Messages that may wait for the channel layer; beyond it the oldest are dropped."""
 
@@ -87,7 +89,9 @@ class DeliveryWaker:
 
 def _send_task(subscription_id: uuid.UUID) -> None:
     try:
-        current_app.send_task(TASK_DELIVER, args=[str(subscription_id)], retry=False, ignore_result=True)
+        current_app.send_task(
+            TASK_DELIVER, args=[str(subscription_id)], retry=False, ignore_result=True, expires=WAKE_EXPIRES_S
+        )
     except (OperationalError, RedisError, OSError) as error:
         LOST.labels(kind="delivery").inc()
         logger.warning("Could not wake the delivery to %s, the sweep will: %s", subscription_id, error)
