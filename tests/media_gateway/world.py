@@ -44,13 +44,15 @@ _MESSAGES: dict[str, type[FrameMessage] | type[AudioMessage] | type[TechnicalMes
 }
 
 
-async def eventually(get: Callable[[], T | None], *, timeout_s: float = 10.0, what: str = "it") -> T:
+async def eventually(
+    get: Callable[[], T | None], *, timeout_s: float = 10.0, what: str = "it", pause_s: float = 0.05
+) -> T:
     """Return the first true result of ``get``, tried often; fail when there is none in time."""
     end = time.monotonic() + timeout_s
     while not (result := get()):
         if time.monotonic() > end:
             pytest.fail(f"{what} did not come about in {timeout_s:.0f} s")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(pause_s)
     return result
 
 
