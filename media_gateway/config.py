@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from aiortc.rtcicetransport import parse_stun_turn_uri
 from honcho.environ import parse as parse_env_file
 
 from media_gateway import metrics_directory
@@ -161,8 +162,12 @@ def _ice_server(entry: dict[str, Any]) -> IceServer:
     urls = entry["urls"]
     urls = (urls,) if isinstance(urls, str) else tuple(urls)
     for url in urls:
-        if not isinstance(url, str) or not url.startswith(("stun:", "stuns:", "turn:", "turns:")):
-            raise ValueError(f"{url!r} is not a stun: or turn: address")
+        try:
+            parse_stun_turn_uri(url)
+        except ValueError as error:
+            raise ValueError(
+                f"{url!r} is not an address like stun:host:3478 or turn:host:3478?transport=udp"
+            ) from error
     return IceServer(urls, entry.get("username"), entry.get("credential"))
 
 

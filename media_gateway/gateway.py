@@ -62,7 +62,8 @@ class Gateway:
         await self.registry.close()
         await _cancel(self._tasks)
         await self.publisher.finish(timeout_s=_FLUSH_S)
-        await self._control.forget()
+        if not self.publisher.is_away:
+            await self._control.forget()
         await self._runner.cleanup()
         for redis in self._redis:
             await redis.aclose()

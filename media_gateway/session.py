@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from aiortc.exceptions import InvalidStateError
+
 from detection.messages import Stream, Technical, TechnicalMessage
 from media_gateway.config import IceServer
 from media_gateway.peer import Peer, PeerState
@@ -21,6 +23,10 @@ logger = logging.getLogger(__name__)
 _PROBE_TIMEOUT_S = 1.5
 _STARTED = {Stream.VIDEO: Technical.VIDEO_STARTED, Stream.AUDIO: Technical.AUDIO_STARTED}
 _STOPPED = {Stream.VIDEO: Technical.VIDEO_STOPPED, Stream.AUDIO: Technical.AUDIO_STOPPED}
+
+
+def _replaced() -> ProblemError:
+    return ProblemError("peer_replaced", "Another peer of this session came while this one was answered.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +167,13 @@ class MediaSession:
                 frames_per_second=claims.frames_per_second,
                 audio_window_s=claims.audio_window_s,
             )
+        except InvalidStateError as error:  # closed meanwhile
+            raise _replaced() from error
         except BaseException:
             self._drop(peer)
             raise
         if peer.state is PeerState.GONE:
-            raise ProblemError("peer_replaced", "Another peer of this session came while this one was answered.")
+            raise _replaced()
         return peer, answer
 
     def hang_up(self, peer: Peer, reason: str) -> None:

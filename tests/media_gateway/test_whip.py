@@ -356,3 +356,18 @@ async def test_many_at_once_each_get_their_own(gateway: GatewayUnderTest, http: 
     assert [response.status for response in responses] == [201] * 6
     assert len({response.headers["Location"] for response in responses}) == 6
     assert gateway.gateway.registry.peer_count == 6
+
+
+async def test_of_peers_that_come_together_for_one_session_one_stays(
+    gateway: GatewayUnderTest, http: aiohttp.ClientSession
+) -> None:
+    first, offer = await an_offer(gateway)
+    offers = [offer] + [(await an_offer(gateway))[1] for _ in range(5)]
+    responses = await asyncio.gather(*(post(http, gateway, first, each) for each in offers))
+    statuses = [response.status for response in responses]
+    assert set(statuses) <= {201, 409}
+    assert 201 in statuses
+    for response in responses:
+        if response.status == 409:
+            await refused(response, 409, "peer_replaced")
+    assert gateway.gateway.registry.peer_count == 1
