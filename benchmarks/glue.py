@@ -1,7 +1,7 @@
 """What one analysed frame costs beyond its models: message, rules, rows, alerts.
 
-A real prefork worker of one process is fed by the gateway's own publisher; its processor time, main process included, is
-compared with a bare loop that decodes the same JPEGs and runs the same models on them, in this run, on this machine.
+A real prefork worker of one process is fed by the gateway's own publisher; its processor time, main process included,
+is compared with a bare loop that decodes the same JPEGs and runs the same models on them, in this run, on this machine.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ async def publish(sessions: Sequence[ExamSession], jpegs: Sequence[bytes], *, ra
             publisher.offer_frame(str(session.id), began_at + (index + number / len(sessions)) / RATE, jpeg)
         if rate is None:
             await asyncio.sleep(0.02)
-            while await client.llen("vision") > 4 * CANDIDATES:
+            while await client.llen("vision") > 4 * CANDIDATES:  # noqa: ASYNC110  # Redis has no event for it
                 await asyncio.sleep(0.02)
     spent = time.process_time() - started
     running.cancel()
@@ -87,7 +87,9 @@ async def publish(sessions: Sequence[ExamSession], jpegs: Sequence[bytes], *, ra
     return spent
 
 
-def measure(worker: Any, sessions: Sequence[ExamSession], jpegs: Sequence[bytes], *, rate: float | None) -> dict[str, Any]:
+def measure(
+    worker: Any, sessions: Sequence[ExamSession], jpegs: Sequence[bytes], *, rate: float | None
+) -> dict[str, Any]:
     """Return processor milliseconds per frame while the worker analyses every picture for every session."""
     from detection.models import Detection
 

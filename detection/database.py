@@ -57,8 +57,8 @@ def outlast(action: Callable[[], Result], *, patience_s: float = PATIENCE_S) -> 
 def _is_answer(error: Exception) -> bool:
     """Tell an error about a statement from one that passes: the connection's, or a transaction that gave way.
 
-    By SQLSTATE class: 08 connection, 40 deadlock or serialisation, 57P the server's own shutdown and start. A connection
-    that broke has no code at all.
+    By SQLSTATE class: 08 connection, 40 deadlock or serialisation, 57P the server's own shutdown and start. A
+    connection that broke has no code at all.
     """
     code = getattr(error.__cause__, "pgcode", None)
     return code is not None and not code.startswith(("08", "40", "57P"))
