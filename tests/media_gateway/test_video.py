@@ -30,7 +30,7 @@ def vp8_frames(count: int, *, width: int = 320, height: int = 240, colours: Any 
     """Encode a film of plain pictures."""
     context: Any = av.CodecContext.create("libvpx", "w")
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
-    context.time_base, context.gop_size = Fraction(1, 15), 1000
+    context.time_base, context.gop_size, context.thread_count = Fraction(1, 15), 1000, 1
     context.options = {"deadline": "realtime", "cpu-used": "-6", "lag-in-frames": "0"}
     frames = []
     for number in range(count):
@@ -233,7 +233,8 @@ async def test_behind_a_busy_decoder_newer_samples_replace_older_ones(monkeypatc
 
 
 async def test_a_decoder_far_behind_drops_everything_and_asks_for_a_key_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    line, film = Line(monkeypatch), vp8_frames(250)
+    line, film = Line(monkeypatch), vp8_frames(26)
+    film += film[1:] * 9
     await line.send(film[:1])
     release = threading.Event()
     line.executor.submit(release.wait)
