@@ -118,7 +118,7 @@ def gap_note(*, session_id: str, organisation_id: int, technical: Mapping[str, A
 
 
 # A sample names the capture time of the one before it (an audio window: its own start). Where no such sample was
-# recorded and no gap covers that time, everything since the last recorded sample is missing.
+# recorded and no gap covers that time, everything since the last recorded sample or gap is missing.
 _FILL = """
 WITH running AS (
     SELECT r.session_id, r.organisation_id, coalesce(r.gaps_checked_at, '-infinity') AS since,
@@ -128,9 +128,12 @@ WITH running AS (
     WHERE r.session_id = ANY(%(sessions)s::uuid[])
 ), broken AS (
     SELECT r.*, d.stream, d.previous_at,
-           coalesce((SELECT max(p.captured_at) FROM detection_detection p
-                     WHERE p.session_id = d.session_id AND p.stream = d.stream AND p.captured_at < d.captured_at),
-                    d.previous_at) AS last_at
+           coalesce(greatest(
+               (SELECT max(p.captured_at) FROM detection_detection p
+                WHERE p.session_id = d.session_id AND p.stream = d.stream AND p.captured_at < d.previous_at),
+               (SELECT max(g.ended_at) FROM exam_sessions_mediagap g
+                WHERE g.session_id = d.session_id AND g.stream = d.stream AND g.ended_at < d.previous_at)
+           ), d.previous_at) AS last_at
     FROM running r JOIN detection_detection d ON d.session_id = r.session_id
     WHERE d.captured_at > r.since - interval '1 minute' AND d.recorded_at > r.since AND d.recorded_at <= %(until)s
       AND NOT EXISTS (

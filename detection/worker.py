@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 ENGINE_QUEUES = frozenset({QUEUE_VISION, QUEUE_AUDIO, QUEUE_ENROLLMENT})
 """A worker that takes none of these loads no model."""
 
+WATCH_INTERVAL_S = 1.0
+
 MODEL_MILLISECONDS = Gauge(
     "sdproctor_model_milliseconds",
     "Recent mean of milliseconds per run, by model and by where it really runs.",
@@ -116,6 +118,16 @@ class Heart(threading.Thread):
             self._redis.delete(self._key)
         except RedisError as error:
             logger.warning("Redis does not take the heartbeat back, it expires: %s", error)
+
+
+@signals.worker_ready.connect
+def watch_processes(sender: Any, **_signal: Any) -> None:
+    """Look for dead pool processes every second, in the worker's main process.
+
+    Celery is told of a death before the process can be waited for, and then looks again only after five seconds: half
+    of the time in which a sample is of use.
+    """
+    sender.timer.call_repeatedly(WATCH_INTERVAL_S, sender.pool.maintain_pool)
 
 
 @signals.worker_process_init.connect

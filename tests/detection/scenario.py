@@ -63,14 +63,18 @@ class Parts:
         self.start_worker()
 
     def start_worker(self) -> None:
-        """Start the worker and wait until its models are loaded."""
+        """Start the worker and wait until it takes messages and its models are loaded."""
         command = ["celery", "-A", "proctor_site", "worker", "-Q", "vision,audio", "-c", "1", "--loglevel", "INFO"]
-        with (self.directory / "worker.log").open("ab") as log:
+        command += ["--without-gossip", "--without-mingle"]
+        path = self.directory / "worker.log"
+        starts = path.read_text().count(" ready.") if path.exists() else 0
+        with path.open("ab") as log:
             self.worker = subprocess.Popen(
                 [sys.executable, "-m", *command], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
             )
         with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
-            wait_for("the worker", lambda: any(self.beats(client)))
+            wait_for("the worker", lambda: path.read_text().count(" ready.") > starts)
+            wait_for("its models", lambda: any(self.beats(client)))
 
     def beats(self, client: redis.Redis) -> list[bytes]:
         """Return the heartbeats of this worker's processes."""
@@ -102,7 +106,7 @@ class Gateway(threading.Thread):
 
     def __init__(self, session_id: str, *, seconds: float, gone: list[tuple[float, float]]) -> None:
         super().__init__(name="gateway", daemon=True)
-        self.began_at = time.time()
+        self.began_at = 0.0
         self.offered = 0
         self._session_id = session_id
         self._seconds = seconds
@@ -112,7 +116,7 @@ class Gateway(threading.Thread):
     @property
     def elapsed_s(self) -> float:
         """Return how long the exam has been running."""
-        return time.time() - self.began_at
+        return time.time() - self.began_at if self.began_at else 0.0
 
     def run(self) -> None:
         asyncio.run(self._send())
@@ -123,6 +127,7 @@ class Gateway(threading.Thread):
 
         client = connect(os.environ["REDIS_URL"])
         publisher = Publisher(client, origin="scenario", queue_limit=1000)
+        self.began_at = time.time()
         running = asyncio.create_task(publisher.run())
         publisher.note(TechnicalMessage(self._session_id, Technical.PEER_CONNECTED, self.began_at, peer_id="p"))
         for number in range(round(self._seconds * RATE)):
@@ -161,7 +166,8 @@ def make_session() -> str:
     """Start a session under the default policy, without what photographs that move would set off."""
     from tests import factories
 
-    return str(factories.make_session(overrides={"rules": {"FACE_MISMATCH": {"enabled": False}}}).id)
+    overrides = {"rules": {"FACE_MISMATCH": {"enabled": False}}, "sampling": {"frames_per_second": RATE}}
+    return str(factories.make_session(overrides=overrides).id)
 
 
 def result(gateway: Gateway, session_id: str) -> dict[str, Any]:
@@ -210,7 +216,7 @@ def killed_processes(parts: Parts) -> dict[str, Any]:
     session_id = make_session()
     gateway = Gateway(session_id, seconds=22, gone=[(3, 7.5), (12, 17)])
     gateway.start()
-    time.sleep(4)
+    wait_for("four seconds", lambda: gateway.elapsed_s >= 4)
     parts.kill_child()
     wait_for("eight seconds", lambda: gateway.elapsed_s >= 8)
     parts.kill_worker()
@@ -254,7 +260,8 @@ SCENARIOS = {scenario.__name__: scenario for scenario in (killed_processes, post
 
 
 def main(name: str, directory: str) -> None:
-    """Play one scenario in ``directory`` and print the result as JSON."""
+    """Play one scenario in ``directory`` and print the result as JSON. SIGTERM stops its parts, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parts = Parts(Path(directory))
     with ExitStack() as stack:
         stack.callback(parts.stop)

@@ -162,3 +162,13 @@ def test_the_close_of_a_session_looks_for_what_is_missing() -> None:
     session_close(session_id=str(session.id))
 
     assert gaps(session) == [("video", "lost", 0.0, 0.5, 1)]
+
+
+def test_what_is_missing_after_a_known_gap_begins_where_that_ends() -> None:
+    session = make_session()
+    commit(session, [], dropped=[dropped(session, 1.0), dropped(session, 1.5)])
+    chained(session, [1.0, 1.5, 2.0, 2.5, 3.0, 3.5], without=[1.0, 1.5, 2.0, 2.5, 3.0])
+
+    gaps_fill(settled=NO_TIME)
+
+    assert gaps(session) == [("video", "stale", 1.0, 1.5, 2), ("video", "lost", 1.5, 3.0, 3)]

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +50,17 @@ class Play:
 
 
 @pytest.fixture(scope="module")
-def plays(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> Iterator[dict[str, Play]]:
-    """Start every scenario."""
-    started: dict[str, Play] = {}
-    try:
+def plays(weights_dir: Path) -> Iterator[dict[str, Play]]:
+    """Start every scenario, in directories that PostgreSQL's account can reach where that is another one."""
+    with tempfile.TemporaryDirectory(prefix="sd-proctor-scenario-") as base, ExitStack() as stack:
+        Path(base).chmod(0o711)
+        started: dict[str, Play] = {}
         for name in SCENARIOS:
-            directory = tmp_path_factory.mktemp(name)
-            directory.chmod(0o711)  # as root, PostgreSQL runs as another account
+            directory = Path(base) / name
+            directory.mkdir(mode=0o711)
             started[name] = Play(name, directory)
+            stack.callback(started[name].stop)
         yield started
-    finally:
-        for play in started.values():
-            play.stop()
 
 
 def skipped(result: dict[str, Any]) -> int:
