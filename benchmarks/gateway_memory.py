@@ -49,7 +49,7 @@ def video_packets() -> list[EncodedSample]:
     """Encode a textured scene that moves, with a camera's noise."""
     random = np.random.default_rng(1)
     scene = cv2.GaussianBlur(random.integers(0, 255, (640, 900, 3), np.uint8), (31, 31), 8)
-    scene = cv2.normalize(scene, None, 0, 255, cv2.NORM_MINMAX)
+    scene = cv2.normalize(scene, np.empty_like(scene), 0, 255, cv2.NORM_MINMAX)
     context: Any = av.CodecContext.create("libvpx", "w")
     context.width, context.height = SIZE_WH
     context.pix_fmt, context.bit_rate, context.time_base = "yuv420p", BITS_PER_SECOND, Fraction(1, FRAMES_PER_SECOND)

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,14 @@ def procfile() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> Iterator[Stack]:
     """Start the whole product once for all tests that want it; they share its database."""
-    running = Stack(tmp_path_factory.mktemp("stack"), {})
+    with running_stack(tmp_path_factory.mktemp("stack"), weights_dir) as running:
+        yield running
+
+
+@contextmanager
+def running_stack(directory: Path, weights_dir: Path) -> Iterator[Stack]:
+    """Run the whole product, logging to ``directory``, on a new database beside that of ``DATABASE_URL``."""
+    running = Stack(directory, {})
     database_url = _create_database()
     try:
         running.environment = _environment(running.directory, database_url, weights_dir)
