@@ -1,7 +1,7 @@
 """Run the benchmarks one after the other, or those that are named: ``make bench ARGS="glue latency"``.
 
-Each runs in a process of its own with its defaults; ``python -m benchmarks.NAME --help`` tells what can be set. The exit
-status is non-zero when one could not be run; whether a figure is within its budget stands in its result.
+Each runs in a process of its own with its defaults; ``python -m benchmarks.NAME --help`` tells what can be set. The
+exit status is non-zero when one could not be run; whether a figure is within its budget stands in its result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BENCHMARKS = ("glue", "latency", "gateway_memory")
 def main() -> int:
     """Run; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("names", nargs="*", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
     names = parser.parse_args().names or BENCHMARKS
     failed = [
         name for name in names if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode
