@@ -6,6 +6,8 @@ from typing import Any
 from celery import Celery, signals
 from django.db import close_old_connections
 
+from proctor_site import heartbeats as heartbeats  # connects its signals
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proctor_site.settings")
 
 app = Celery("proctor_site")

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from accounts.redis_client import get_redis
 from detection import messages
+from proctor_site import heartbeats
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,31 @@ def gateway_part() -> Part:
     return {"status": UP, "gateways": gateways}
 
 
+def alerts_part() -> Part:
+    """List the workers of the alerts queue; ``swept_at`` is when one last finished the sweep that beat queues.
+
+    Without a recent sweep the threads may all be waiting for slow receivers (degraded); without any, nothing leaves.
+    """
+    workers = [_scalars(beat) for beat in _heartbeats(heartbeats.alerts_heartbeat_key("*"))]
+    swept = next((beat["at"] for beat in _heartbeats(heartbeats.SWEPT_KEY)), None)
+    part: Part = {"status": UP, "workers": workers, "swept_at": swept}
+    if not workers:
+        return part | {"status": DOWN, "reason": "no alerts worker gave a sign of life"}
+    if swept is None:
+        return part | {"status": DOWN, "reason": "the sweep does not run"}
+    if time.time() - swept > messages.HEARTBEAT_TTL_S:
+        return part | {"status": DEGRADED, "reason": "the sweep has not run lately"}
+    return part
+
+
+def beat_part() -> Part:
+    """Tell whether beat queued something lately."""
+    schedulers = [_scalars(beat) for beat in _heartbeats(heartbeats.beat_heartbeat_key("*"))]
+    if not schedulers:
+        return {"status": DOWN, "reason": "beat queues nothing", "schedulers": []}
+    return {"status": UP, "schedulers": schedulers}
+
+
 def _worker(beat: dict[str, Any]) -> dict[str, Any]:
     """Return what is shown of a worker.
 
@@ -154,4 +180,6 @@ _PROBES: Final[dict[str, Probe]] = {
     "redis": Probe(redis_part),
     "workers": Probe(workers_part),
     "gateway": Probe(gateway_part),
+    "alerts": Probe(alerts_part),
+    "beat": Probe(beat_part),
 }

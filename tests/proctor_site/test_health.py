@@ -18,6 +18,7 @@ from redis import Redis
 from detection.messages import gateway_heartbeat_key, worker_heartbeat_key
 from proctor_site import health
 from proctor_site.embedded.ports import free_port
+from proctor_site.heartbeats import SWEPT_KEY, alerts_heartbeat_key, beat_heartbeat_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,6 +43,9 @@ def beats(redis_client: Redis) -> Redis:
     """Let a worker and a gateway give signs of life."""
     redis_client.set(worker_heartbeat_key("box:7"), json.dumps(WORKER))
     redis_client.set(gateway_heartbeat_key("g1"), json.dumps({"hostname": "box", "peers": 3}))
+    sign = json.dumps({"hostname": "box", "pid": 8, "at": time.time()})
+    for key in (alerts_heartbeat_key("box:8"), beat_heartbeat_key("box:9"), SWEPT_KEY):
+        redis_client.set(key, sign)
     return redis_client
 
 
@@ -50,7 +54,7 @@ def test_when_all_parts_work_it_is_200_and_lists_models_with_their_provider() ->
     status, document = ask()
     assert (status, document["status"]) == (200, "up")
     parts = document["parts"]
-    assert set(parts) == {"database", "redis", "workers", "gateway"}
+    assert set(parts) == {"database", "redis", "workers", "gateway", "alerts", "beat"}
     assert {part["status"] for part in parts.values()} == {"up"}
     assert parts["workers"]["workers"][0]["models"] == {"yunet": {"provider": "CPUExecutionProvider", "mean_ms": 7.5}}
     assert parts["gateway"]["gateways"] == [{"hostname": "box", "peers": 3}]
@@ -58,13 +62,26 @@ def test_when_all_parts_work_it_is_200_and_lists_models_with_their_provider() ->
     assert "must not be shown" not in json.dumps(document)
 
 
-@pytest.mark.parametrize("missing", ["worker", "gateway"])
-def test_without_a_worker_or_a_gateway_it_is_503(beats: Redis, missing: str) -> None:
+@pytest.mark.parametrize("missing", ["worker", "gateway", "alerts", "beat"])
+def test_without_one_of_the_processes_it_is_503(beats: Redis, missing: str) -> None:
     beats.delete(*beats.keys(f"heartbeat:{missing}:*"))  # type: ignore[misc]
     status, document = ask()
     assert (status, document["status"]) == (503, "down")
     part = "workers" if missing == "worker" else missing
     assert {name for name, found in document["parts"].items() if found["status"] == "down"} == {part}
+
+
+def test_when_the_sweep_never_ran_no_alert_leaves_and_it_is_503(beats: Redis) -> None:
+    beats.delete(SWEPT_KEY)
+    status, document = ask()
+    assert (status, document["parts"]["alerts"]["reason"]) == (503, "the sweep does not run")
+    assert document["parts"]["beat"]["status"] == "up"
+
+
+def test_when_the_sweep_is_held_up_it_is_degraded(beats: Redis) -> None:
+    beats.set(SWEPT_KEY, json.dumps({"at": time.time() - 30}))
+    status, document = ask()
+    assert (status, document["status"], document["parts"]["alerts"]["status"]) == (200, "degraded", "degraded")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +110,7 @@ def test_without_redis_it_says_so_without_addresses(settings: Any) -> None:
     status, document = ask()
     assert status == 503
     assert document["parts"]["database"]["status"] == "up"
-    assert {document["parts"][name]["status"] for name in ("redis", "workers", "gateway")} == {"down"}
+    assert {document["parts"][name]["status"] for name in ("redis", "workers", "gateway", "alerts", "beat")} == {"down"}
     assert str(port) not in json.dumps(document)
     assert "hidden-password" not in json.dumps(document)
 
@@ -131,7 +148,7 @@ def test_a_database_that_hangs_is_not_waited_for_and_no_threads_pile_up(
         status, document = ask()
         assert (status, document["parts"]["database"]["status"]) == (503, "down")
     assert time.monotonic() - started < 5.0
-    assert threading.active_count() <= threads + 4
+    assert threading.active_count() <= threads + 6
     released.set()
 
 
