@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from proctor_site.embedded import Services
+from proctor_site.embedded.postgres import sweep_reachable
 from proctor_site.embedded.processes import MARKER
 from proctor_site.embedded.run_directory import RunDirectory, sweep_temporary
 
@@ -27,6 +28,7 @@ pytest_plugins = ["tests.stack"]
 
 def _start_services() -> tuple[Services, tempfile.TemporaryDirectory[str]]:
     sweep_temporary(PREFIX)  # of sessions that were killed
+    sweep_reachable()
     directory = tempfile.TemporaryDirectory(prefix=PREFIX)
     base = Path(directory.name)
     base.chmod(0o711)  # as root, PostgreSQL runs as another account and must reach its data

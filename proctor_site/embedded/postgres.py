@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -30,6 +31,7 @@ STOP_TIMEOUT_S = 20
 REACHABLE = Path("/var/lib/sd-proctor")
 """Where root puts the binaries and the data when the account of PostgreSQL cannot reach them in the clone."""
 
+OWNER_NOTE = "run-directory"
 NOT_DURABLE = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
@@ -146,6 +148,7 @@ class Postgres:
         if self._account is not None and not self._account.can_enter(parent):
             parent = reachable_directory(self._run)
             parent.mkdir(parents=True, exist_ok=True)
+            (parent / OWNER_NOTE).write_text(str(self._run.path))
         data = parent / "postgres"
         data.mkdir(mode=0o700, exist_ok=True)
         if self._account is not None:
@@ -165,6 +168,15 @@ class Postgres:
 def reachable_directory(run: RunDirectory) -> Path:
     """Return where the data of ``run`` lies when PostgreSQL's account cannot reach the run's own directory."""
     return REACHABLE / run.identity()
+
+
+def sweep_reachable() -> None:
+    """Remove data in ``REACHABLE`` that belonged to temporary directories which are gone."""
+    for note in REACHABLE.glob(f"*/{OWNER_NOTE}"):
+        owner = Path(note.read_text())
+        is_temporary = owner.is_relative_to(Path(tempfile.gettempdir()).resolve())
+        if is_temporary and not (owner.is_dir() and RunDirectory(owner).identity() == note.parent.name):
+            shutil.rmtree(note.parent)
 
 
 def installed_package() -> Path:

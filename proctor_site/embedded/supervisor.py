@@ -52,6 +52,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--directory", type=Path, default=BASE_DIR / "var", help="where data, logs and secrets live")
     parser.add_argument("--servers", action="store_true", help="the command starts the servers: check their ports")
     parser.add_argument("--with-parent", action="store_true", help="stop when the process that started this one ends")
+    parser.add_argument("--until-interrupted", action="store_true", help="Ctrl-C is how the command ends: status 0")
     parser.add_argument("--erase", action="store_true", help="remove the directory with all data, and run nothing")
     parser.add_argument("command", nargs="*", help="the program to run, after --")
     options = parser.parse_args(arguments)
@@ -125,6 +126,8 @@ def _run_command(
         remaining = with_descendants(marked_processes(run.path))
         stop_processes(remaining, first=signal.SIGTERM, grace_s=COMMAND_STOP_S)
     status = command.wait()
+    if options.until_interrupted and stopping.signal == signal.SIGINT:
+        return 0
     return status if status >= 0 else 128 - status
 
 

@@ -21,7 +21,14 @@ import redis
 
 from proctor_site.embedded import EmbeddedError, Services
 from proctor_site.embedded.ports import free_port, port_is_free, remembered_port
-from proctor_site.embedded.postgres import REACHABLE, installed_package, reachable_copy, reachable_directory, runs_as
+from proctor_site.embedded.postgres import (
+    REACHABLE,
+    installed_package,
+    reachable_copy,
+    reachable_directory,
+    runs_as,
+    sweep_reachable,
+)
 from proctor_site.embedded.processes import MARKER, Ledger, marked_processes
 from proctor_site.embedded.run_directory import RunDirectory, sweep_temporary
 from proctor_site.embedded.secrets import load_secrets
@@ -316,6 +323,19 @@ def test_as_root_in_a_closed_directory_the_data_lies_where_postgresql_can_reach_
     assert (data / "postgres" / "PG_VERSION").exists()
     command = [sys.executable, "-m", "proctor_site.embedded", "--directory", str(directory), "--erase"]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    assert not data.exists()
+    directory.mkdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives PostgreSQL to another account")
+def test_data_of_a_temporary_directory_that_is_gone_is_swept(directory: Path) -> None:
+    directory.chmod(0o700)
+    assert supervise(directory, *python("pass")).wait(60) == 0
+    data = reachable_directory(RunDirectory(directory / "run"))
+    sweep_reachable()
+    assert data.exists()
+    shutil.rmtree(directory)
+    sweep_reachable()
     assert not data.exists()
     directory.mkdir()
 
