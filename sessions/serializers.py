@@ -20,6 +20,8 @@ ORDERINGS: Final = ["-created_at", "created_at", "-planned_end_at", "planned_end
 RESERVED: Final = ("start", "ws")
 """Session ids that would be other addresses below ``/api/v1/session/``."""
 MAX_MINUTES: Final = 24 * 60
+UNNAMED: Final = "Default"
+"""What the organisation that is made at set-up is called until somebody names it."""
 
 
 class SessionStartSerializer(serializers.Serializer[Any]):
@@ -202,7 +204,13 @@ class JoiningSerializer(_JoinableSerializer):
     enrolled = serializers.BooleanField()
     enroll_on_join = serializers.BooleanField()
     ended_at = serializers.DateTimeField(allow_null=True)
+    organisation = serializers.SerializerMethodField(help_text="Who invited the candidate; null while it has no name.")
     watched = serializers.SerializerMethodField(help_text="The kinds of incident that are looked for.")
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_organisation(self, session: ExamSession) -> str | None:
+        name = session.organisation.name
+        return None if name == UNNAMED else name
 
     @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=[e.value for e in EventType])))
     def get_watched(self, session: ExamSession) -> list[str]:

@@ -25,7 +25,7 @@ from demo.script import CALM, JOURNEY
 from demo.service import Service
 from demo.verdict import incidents
 from detection.engine.weights import weights_path
-from tests.browser import DENIED, chromium, film
+from tests.browser import ALLOWED, DENIED, chromium, film
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
@@ -124,6 +124,26 @@ async def test_a_visitor_is_enrolled_on_joining_and_comes_back_after_the_gateway
         await page.wait_for_selector("#connection[data-state=live]", timeout=PAGE_TIMEOUT_MS)
         await platform.end(session)
         await page.wait_for_selector("main[data-stage=stopped][data-reason=ended]", timeout=PAGE_TIMEOUT_MS)
+
+
+async def test_who_does_not_agree_is_told_whom_to_ask_and_nothing_was_sent(platform: Platform) -> None:
+    session = await platform.start_session(candidate_id="unwilling", enroll_on_join=True)
+    async with chromium(ALLOWED) as browser:
+        page = await browser.new_page()
+        posted: list[str] = []
+        page.on("request", lambda request: posted.append(request.url) if request.method == "POST" else None)
+        await page.goto(session["candidate_url"])
+        await enter_room(page)
+        assert "organisation that invited me" in await page.inner_text("#consent-text")
+        await page.click("#decline")
+        await page.wait_for_selector("main[data-stage=stopped][data-reason=declined]", timeout=PAGE_TIMEOUT_MS)
+        assert "contact the organisation that invited you" in await page.inner_text("#stopped-text")
+        assert await page.evaluate("document.getElementById('preview').srcObject") is None
+        assert posted == []
+        await page.click("#stopped-retry")  # who thinks again may go back
+        await enter_room(page)
+        assert not await page.is_checked("#consent")
+    await platform.end(session)
 
 
 async def test_of_two_pages_on_one_session_the_older_gives_way(platform: Platform) -> None:

@@ -114,11 +114,19 @@ class TestRead:
             "planned_end_at",
             "ended_at",
             "expires_at",
+            "organisation",
             "watched",
         }
         assert "NO_FACE" in answer["watched"]
         assert "SPEECH_DETECTED" not in answer["watched"]
         assert answer["ice_servers"] == [{"urls": "stun:stun.example"}]
+        assert answer["organisation"] == organisation.name
+
+    def test_an_organisation_without_a_name_of_its_own_is_not_called_default(self, organisation: Organisation) -> None:
+        organisation.name = "Default"
+        organisation.save()
+        session = make_session(organisation)
+        assert read(joining(join_token_mint(session)), session.id)[1]["organisation"] is None
 
 
 class TestJoinToken:

@@ -18,6 +18,7 @@ const ENDED = new Set(["session_ended", "token_revoked"]);
 
 const page = view.element("page");
 const sessionPk = page.dataset.session;
+const SENT = `sd-proctor:${sessionPk}:pictures-sent`;
 const room = { stream: null, broadcast: null, socket: null, stopLevel: null, wakeLock: null };
 let api = null;
 let session = null;
@@ -54,6 +55,7 @@ async function load() {
   }
   if (session.state === "ended") return finish();
   view.showWatched(session.watched, page.dataset.evidenceDays);
+  view.showConsent(session.organisation);
   view.showStage("welcome");
 }
 
@@ -139,15 +141,28 @@ async function enrol(event) {
   }
   const consent = { version: CONSENT_VERSION, given_at: new Date().toISOString(), locale: LOCALE };
   try {
+    view.element("decline").disabled = true;
     const images = await takePictures();
     view.showBusy("take", "enrol.sending");
+    sessionStorage.setItem(SENT, "yes"); // whoever declines now is not told that nothing was sent
     await api.enrol(images, consent);
     enrolled();
   } catch (error) {
     enrolFailed(error);
   } finally {
     view.showReady("take");
+    view.element("decline").disabled = false;
   }
+}
+
+/** The candidate does not agree: give the devices back, and say whom to turn to. Nobody is told of it by us. */
+function decline() {
+  letGo();
+  view.showEnrolProblem([]);
+  view.element("consent").checked = false;
+  const organisation = session.organisation ?? text("organisation.you");
+  const reason = sessionStorage.getItem(SENT) ? "declinedLater" : "declined";
+  view.showStopped(reason, load, { button: "stopped.back", organisation });
 }
 
 function enrolled() {
@@ -268,6 +283,7 @@ function letGo() {
 
 view.element("allow").addEventListener("click", allow);
 view.element("enrolment").addEventListener("submit", enrol);
+view.element("decline").addEventListener("click", decline);
 view.element("start").addEventListener("click", start);
 navigator.mediaDevices?.addEventListener("devicechange", devicesChanged);
 document.addEventListener("visibilitychange", keepAwake);

@@ -1,6 +1,6 @@
 // Every English sentence of the page, in one place. {name} is filled in by `text`.
 
-export const CONSENT_VERSION = "2026-11-en";
+export const CONSENT_VERSION = "2026-11-2-en";
 export const LOCALE = "en";
 
 const STRINGS = {
@@ -13,7 +13,7 @@ const STRINGS = {
   "stopped.invalid.title": "This link does not open a session",
   "stopped.invalid.text": "It may have been cut short, or it belongs to another session. Ask for a new link.",
   "stopped.expired.title": "This link has expired",
-  "stopped.expired.text": "Ask those who invited you for a new link.",
+  "stopped.expired.text": "Ask the organisation that invited you for a new link.",
   "stopped.ended.title": "Your session has ended",
   "stopped.ended.text": "Camera and microphone are off, and nothing is sent any more. You can close this tab.",
   "stopped.unreachable.title": "We cannot reach the exam service",
@@ -22,6 +22,15 @@ const STRINGS = {
   "stopped.replaced.text":
     "It was opened a second time, in another tab or on another device, and your picture is sent from there now. " +
     "To continue here instead, choose Try again.",
+  "stopped.declined.title": "You did not agree",
+  "stopped.declined.text":
+    "Nothing was taken and nothing was sent; camera and microphone are off again. Please contact {organisation}, and ask for " +
+    "a check by a person instead. You can close this page.",
+  "stopped.declinedLater.title": "You did not agree",
+  "stopped.declinedLater.text":
+    "The pictures that you took were not kept, and nothing more is sent; camera and microphone are off again. Please contact " +
+    "{organisation}, and ask for a check by a person instead. You can close this page.",
+  "stopped.back": "Go back",
   "stopped.insecure.title": "This address is not secure",
   "stopped.insecure.text":
     "Browsers give the camera only to pages whose address begins with https (or is on this very computer). Ask for a link that does.",
@@ -34,7 +43,7 @@ const STRINGS = {
     "Your browser will ask whether this page may use both.",
   "welcome.camera": "The camera shows that you are there, and alone.",
   "welcome.microphone": "The microphone hears whether somebody talks in the room.",
-  "welcome.nothing": "Nothing is sent before you have seen your own picture and chosen to start.",
+  "welcome.nothing": "Nothing is sent until you press a button that says so.",
   "welcome.allow": "Allow camera and microphone",
   "welcome.asking": "Waiting for your answer to the browser’s question…",
 
@@ -72,10 +81,11 @@ const STRINGS = {
   "enrol.consentText":
     "I agree that this service makes a biometric template (a code of numbers) of my face from three pictures, keeps it " +
     "encrypted, and compares it with my camera picture while my exam is running, to tell whether I am the person who sits it. The " +
-    "pictures themselves are not kept. I can withdraw this at any time by writing to those who invited me; the template " +
-    "is then destroyed. If I do not agree, I can ask for a check by a person instead.",
+    "pictures themselves are not kept. I can withdraw this at any time by writing to {organisation}; the template is " +
+    "then destroyed. If I do not agree, nothing is taken or sent, and I can ask for a check by a person instead.",
   "enrol.consent": "I agree",
-  "enrol.take": "Take three pictures",
+  "enrol.decline": "I do not agree",
+  "enrol.take": "Take and send three pictures",
   "enrol.taking": "Look into the camera, picture {number} of {count}",
   "enrol.sending": "Looking at the pictures…",
   "enrol.needConsent": "Please read the text above and tick “I agree” first.",
@@ -98,7 +108,7 @@ const STRINGS = {
 
   "ready.known": "Camera and microphone work.",
   "ready.enrolled": "Thank you, the pictures are good.",
-  "ready.start": "Start the session",
+  "ready.start": "Start, and send picture and sound",
 
   "running.live": "You are connected. Picture and sound are being sent.",
   "running.connecting": "Connecting…",
@@ -113,11 +123,15 @@ const STRINGS = {
   "connection.ended": "Ended",
   "connection.elsewhere": "Elsewhere",
 
+  "organisation.me": "the organisation that invited me",
+  "organisation.you": "the organisation that invited you",
+
   "watched.title": "What is watched, and why",
   "watched.person":
     "The computer only points out moments. Whether they mean anything is decided by a person, never by the computer.",
   "watched.kept":
-    "Pictures are kept only from such moments, encrypted, for {days} days. The rest of picture and sound is looked at once and not stored.",
+    "Pictures are kept only from such moments, encrypted, for {days} days. The rest of picture " +
+    "and sound is looked at once; only numbers are kept of it.",
   "watched.NO_FACE": "Whether you are in the picture, because the exam is yours to sit.",
   "watched.MULTIPLE_PERSONS": "Whether you are alone, because nobody may help.",
   "watched.FACE_MISMATCH": "Whether it is still you, so that nobody can sit the exam in your name.",

@@ -10,7 +10,12 @@ export const element = (id) => document.getElementById(id);
 export function fillTexts() {
   for (const each of document.querySelectorAll("[data-text]")) each.textContent = text(each.dataset.text);
   for (const each of document.querySelectorAll("[data-label]")) each.setAttribute("aria-label", text(each.dataset.label));
-  element("consent-text").textContent = text("enrol.consentText");
+}
+
+/** Say what the candidate agrees to, and with whom: `organisation` is a name, or null where it has none of its own. */
+export function showConsent(organisation) {
+  const named = { organisation: organisation ?? text("organisation.me") };
+  element("consent-text").textContent = text("enrol.consentText", named);
 }
 
 /** Show one stage and move the focus to its heading, so that a screen reader starts there. */
@@ -23,10 +28,11 @@ export function showStage(name) {
 }
 
 /** Show why the page goes no further. `retry` is what the button does; without it there is no button. */
-export function showStopped(reason, retry) {
+export function showStopped(reason, retry, { button = "stopped.retry", ...values } = {}) {
   element("title-stopped").textContent = text(`stopped.${reason}.title`);
-  element("stopped-text").textContent = text(`stopped.${reason}.text`);
+  element("stopped-text").textContent = text(`stopped.${reason}.text`, values);
   element("stopped-retry").hidden = !retry;
+  element("stopped-retry").textContent = text(button);
   element("stopped-retry").onclick = retry ?? null;
   page.dataset.reason = reason;
   showStage("stopped");
