@@ -19,6 +19,7 @@ import aiohttp
 from demo import access, report, settings
 from demo.exam import ScriptedExam
 from demo.inbox import RECEIVER_PATH, Inbox, Receiver, webhook_receiver
+from demo.policy import make_policy
 from demo.publisher import PublishError
 from demo.script import EXAM
 from demo.service import Service, ServiceError, wait_until_healthy
@@ -36,6 +37,7 @@ async def stage(*, once: bool) -> int:
         say("Waiting for the services …")
         await wait_until_healthy(http, settings.public_url())
         await asyncio.to_thread(access.withdraw_old_keys)
+        await asyncio.to_thread(make_policy)
         service = Service(http, settings.public_url(), await asyncio.to_thread(access.make_api_key))
         inbox = Inbox()
         async with webhook_receiver(inbox) as receiver, _subscribed(service, receiver):
@@ -73,13 +75,7 @@ def _introduce() -> None:
     say(f"\nA scripted exam of {EXAM.duration_s:.0f} seconds, published by WHIP and watched by the running product.")
     say("Its people are photographs that move, its voices are synthetic:")
     say(report.credits())
-    off = ", ".join(settings.left_out())
-    say(
-        f"Its policy leaves out what such photographs would rightly trigger: {off}."
-        if off
-        else "Its policy would leave out what such photographs rightly trigger (presentation attack, gaze); "
-        "this version has no such rule yet, so nothing is left out."
-    )
+    say(report.left_out(settings.left_out()))
     say()
 
 

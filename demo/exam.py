@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -53,19 +54,23 @@ class ScriptedExam:
             await self._wait_until_closed()
         return judge(self.script, self.inbox, started_at=self.started_at, session_id=self.session_id)
 
-    async def _start(self) -> dict[str, str]:
+    async def _start(self) -> dict[str, Any]:
         body = {
             "candidate_id": settings.CANDIDATE_ID,
             "exam_id": settings.EXAM_ID,
             "session_id": f"demo-{secrets.token_hex(4)}",
-            "policy": settings.policy_overrides(),
         }
-        return await self.service.call("POST", "/api/v1/session/start", json=body)
+        session = await self.service.call("POST", "/api/v1/session/start", json=body)
+        policy = session["policy"]
+        self.say(
+            f"Session {session['session_id']} runs under the policy {policy['name']}, version {policy['version']}."
+        )
+        return session
 
     async def _play(self, publisher: WhipPublisher) -> None:
-        for scene in self.script.scenes:
-            await publisher.play_until(scene.start_s)
-            self.say(f"{clock(scene.start_s)}  in the picture: {scene.title}")
+        for at_s, what in self.script.cues():
+            await publisher.play_until(at_s)
+            self.say(f"{clock(at_s)}  {what}")
         await publisher.play_until(self.script.duration_s)
 
     async def _wait_until_closed(self) -> None:

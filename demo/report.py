@@ -32,9 +32,25 @@ def summary(verdict: Verdict) -> str:
 def credits() -> str:  # noqa: A001  # the word for it
     """Name the photographs' authors and licences, as the licences ask."""
     manifest = load_manifest()
-    shown = [(person.letter, name) for person in PEOPLE.values() for name in (person.enrolled, person.filmed) if name]
-    lines = [f"  {letter}  {manifest[name].credit or manifest[name].licence}" for letter, name in shown]
+    shown = [
+        (person.letter, use, name)
+        for person in PEOPLE.values()
+        for use, name in (("enrolled", person.enrolled), ("in the clip", person.filmed))
+        if name
+    ]
+    lines = [f"  {letter} {use:<11}  {manifest[name].credit or manifest[name].licence}" for letter, use, name in shown]
     return "\n".join([*lines, f"  photo-credits: {weights_path('photo-credits')}"])
+
+
+def left_out(rules: list[str]) -> str:
+    """Say what the demo's own policy leaves out, given the rules of this version that it switches off."""
+    named = ", ".join(rules)
+    if named:
+        return f"Its own policy leaves out what moving photographs would rightly trigger: {named}."
+    return (
+        "Its own policy leaves out presentation attack and gaze, which moving photographs would rightly trigger "
+        "(this version has no such rules yet)."
+    )
 
 
 def clock(seconds: float) -> str:

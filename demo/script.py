@@ -74,6 +74,13 @@ class Script:
     utterances: tuple[Utterance, ...] = ()
     expected: tuple[Expected, ...] = ()
 
+    def cues(self) -> list[tuple[float, str]]:
+        """Return what is to be seen and heard, by the second at which it begins."""
+        seen = [(scene.start_s, f"in the picture: {scene.title}") for scene in self.scenes]
+        heard = [(utterance.start_s, "somebody speaks") for utterance in self.utterances]
+        silent = [(utterance.end_s, "nobody speaks any more") for utterance in self.utterances]
+        return sorted([*seen, *heard, *silent], key=lambda cue: cue[0])
+
 
 ALONE = Place(0.5, 0.46, 150)
 LEFT = Place(0.29, 0.48, 138)

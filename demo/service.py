@@ -50,18 +50,35 @@ class Service:
 
 
 async def wait_until_healthy(http: aiohttp.ClientSession, base_url: str) -> dict[str, Any]:
-    """Wait until every part says it is well; return the health document, or raise with the parts that do not."""
+    """Wait until every part says it is well; return the health document, or raise with the parts that do not.
+
+    The parts are asked only when the web process answers at all, and then once a second.
+    """
     deadline = time.monotonic() + HEALTH_TIMEOUT_S
+    await _until_well(http, base_url, "live", every_s=0.3, deadline=deadline)
+    return await _until_well(http, base_url, "health", every_s=1.0, deadline=deadline)
+
+
+async def _until_well(
+    http: aiohttp.ClientSession, base_url: str, path: str, *, every_s: float, deadline: float
+) -> dict[str, Any]:
     while True:
-        ill: object
-        try:
-            async with http.get(f"{base_url}/.well-known/health") as response:
-                health: dict[str, Any] = await response.json(content_type=None)
-            if response.ok:
-                return health
-            ill = {name: part for name, part in health["parts"].items() if part["status"] == "down"}
-        except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
-            ill = error
+        answer, ill = await _ask(http, f"{base_url}/.well-known/{path}")
+        if not ill:
+            return answer
         if time.monotonic() > deadline:
             raise ServiceError(f"{base_url} is not well after {HEALTH_TIMEOUT_S:.0f} s: {ill}")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(every_s)
+
+
+async def _ask(http: aiohttp.ClientSession, url: str) -> tuple[dict[str, Any], str]:
+    """Return what ``url`` answers, and what is ill: nothing when all is well."""
+    try:
+        async with http.get(url) as response:
+            answer: dict[str, Any] = await response.json(content_type=None)
+    except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
+        return {}, str(error) or type(error).__name__
+    if response.ok:
+        return answer, ""
+    down = {name: part for name, part in answer.get("parts", {}).items() if part["status"] == "down"}
+    return answer, str(down or f"{url} answered {response.status}")

@@ -17,7 +17,11 @@ LEFT_OUT = (
 )
 """What photographs that move and a voice from nowhere would rightly trigger, in so far as this version knows it."""
 
+POLICY = "Demo"
+"""The scripted exam's own policy, by name."""
 EXAM_ID = "demo"
+VISITOR_EXAM_ID = "webcam"
+"""The visitor is no photograph, and is watched under the default policy."""
 CANDIDATE_ID = "A"
 CONSENT = {"version": "demo", "given_at": "2026-01-01T00:00:00Z", "locale": "en"}
 
@@ -39,5 +43,5 @@ def left_out() -> list[str]:
 
 
 def policy_overrides() -> dict[str, Any]:
-    """Return what the scripted session changes in the default policy: rules off, thresholds and times as they are."""
+    """Return what the demo's policy changes in the default one: rules off, thresholds and times as they are."""
     return {"rules": {name: {"enabled": False} for name in left_out()}}

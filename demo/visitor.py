@@ -45,7 +45,7 @@ class VisitorExam:
     async def _start(self) -> dict[str, str]:
         body = {
             "candidate_id": f"visitor-{secrets.token_hex(3)}",
-            "exam_id": settings.EXAM_ID,
+            "exam_id": settings.VISITOR_EXAM_ID,
             "enroll_on_join": True,
         }
         return await self.service.call("POST", "/api/v1/session/start", json=body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -21,6 +21,13 @@ async def answering(status: int, document: object) -> AsyncIterator[str]:
     async def answer(_: web.Request) -> web.Response:
         return web.json_response(document, status=status)
 
+    async with serving(answer) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """Answer every request by ``answer``; yield the address."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app)
@@ -42,6 +49,18 @@ async def test_a_healthy_service_is_not_waited_for(http: aiohttp.ClientSession) 
     health = {"status": "up", "parts": {"redis": {"status": "up"}}}
     async with answering(200, health) as url, asyncio.timeout(2):
         assert await wait_until_healthy(http, url) == health
+
+
+async def test_the_parts_are_asked_only_when_the_web_process_answers(http: aiohttp.ClientSession) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path.rpartition("/")[2])
+        return web.json_response({"status": "up"}, status=503 if len(asked) < 3 else 200)
+
+    async with serving(answer) as url, asyncio.timeout(5):
+        await wait_until_healthy(http, url)
+    assert asked == ["live", "live", "live", "health"]
 
 
 async def test_the_part_that_stays_down_is_named(http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:

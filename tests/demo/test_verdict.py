@@ -10,7 +10,7 @@ import pytest
 
 from demo import report
 from demo.inbox import Inbox
-from demo.script import Expected, Scene, Script
+from demo.script import JOURNEY, Expected, Scene, Script
 from demo.verdict import Verdict, judge
 
 STARTED_AT = 1_800_000_000.0
@@ -129,6 +129,19 @@ def test_the_clock_counts_minutes() -> None:
 
 def test_every_photograph_is_credited() -> None:
     *lines, where = report.credits().splitlines()
-    assert [line.split()[0] for line in lines] == ["A", "A", "B", "C"]
+    uses = [("A", "enrolled"), ("A", "in the clip"), ("B", "in the clip"), ("C", "in the clip")]
+    assert [(line[2], line[4:15].strip()) for line in lines] == uses
     assert all("Wikimedia Commons" in line for line in lines)
     assert Path(where.split()[-1]).is_file()
+
+
+def test_the_log_tells_who_is_seen_and_when_somebody_speaks() -> None:
+    cues = JOURNEY.cues()
+    assert [at_s for at_s, _ in cues] == [0.0, 7.0, 13.0, 18.0, 23.0, 24.0]
+    assert cues[1] == (7.0, "in the picture: nobody")
+    assert cues[3:5] == [(18.0, "somebody speaks"), (23.0, "nobody speaks any more")]
+
+
+def test_what_the_demos_policy_leaves_out_is_said() -> None:
+    assert "this version has no such rules yet" in report.left_out([])
+    assert report.left_out(["HEAD_TURNED", "LIPS_MOVING"]).endswith("trigger: HEAD_TURNED, LIPS_MOVING.")
