@@ -8,6 +8,8 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 SUPERVISE := exec $(PY) -m proctor_site.embedded --with-parent
+# Ctrl-C is how these end, but for a demo that is to judge.
+SERVE := $(SUPERVISE) --servers $(if $(filter-out 0,$(ONCE)),,--until-interrupted)
 PACKAGES := proctor_site accounts enrollment sessions detection alerts media_gateway demo
 MIGRATE := mkdir -p staticfiles && $(PY) manage.py migrate --verbosity 0
 HONCHO := $(PY) -m honcho -e /dev/null
@@ -32,10 +34,10 @@ demo: $(VENV)/.embedded weights
 	@sed -E 's#^([a-z]+): (.*)$$#\1: \2 >var/log/\1.log 2>\&1#' Procfile > var/Procfile.demo
 	@echo 'demo: exec python -m demo' >> var/Procfile.demo
 	@WEBHOOK_ALLOWED_NETWORKS=127.0.0.0/8; export WEBHOOK_ALLOWED_NETWORKS; \
-	$(SUPERVISE) --servers -- sh -c '$(MIGRATE) && exec $(HONCHO) --no-prefix -d . -f var/Procfile.demo start'
+	$(SERVE) -- sh -c '$(MIGRATE) && exec $(HONCHO) --no-prefix -d . -f var/Procfile.demo start'
 
 run: $(VENV)/.embedded weights
-	@$(SUPERVISE) --servers -- sh -c '$(MIGRATE) && exec $(HONCHO) start'
+	@$(SERVE) -- sh -c '$(MIGRATE) && exec $(HONCHO) start'
 
 test: $(VENV)/.dev weights
 	@exec $(PY) -m pytest --cov --cov-report=term:skip-covered $(ARGS)

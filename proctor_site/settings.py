@@ -201,8 +201,10 @@ if TRITON_ENABLED:
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"expected_answers": {"()": "proctor_site.health.ExpectedAnswers"}},
     "loggers": {  # Celery tells of every single task otherwise, and sweeps run every other second
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        "django.request": {"filters": ["expected_answers"]},
     },
 }

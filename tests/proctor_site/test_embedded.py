@@ -133,6 +133,15 @@ def test_a_signal_stops_command_and_services(directory: Path, number: signal.Sig
     assert marked_processes(directory / "run") == []
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)])
+def test_ctrl_c_is_how_servers_are_meant_to_end(directory: Path, number: signal.Signals, status: int) -> None:
+    supervisor = supervise(directory, *SLEEP, options=("--until-interrupted",))
+    assert supervisor.stdout is not None
+    assert supervisor.stdout.readline() == "up\n"
+    supervisor.send_signal(number)
+    assert supervisor.wait(30) == status
+
+
 def test_after_sigkill_of_the_supervisor_the_next_start_stops_what_was_left(directory: Path) -> None:
     grandchild = python(f"import subprocess; subprocess.run({list(SLEEP)!r}, start_new_session=True)")
     supervisor = supervise(directory, *grandchild)

@@ -160,6 +160,16 @@ def test_without_a_database_it_says_so(monkeypatch: pytest.MonkeyPatch, beats: R
     assert document["parts"]["redis"]["status"] == "up"
 
 
+def test_that_a_part_is_down_is_no_error_of_the_web_process(
+    redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="django.request"):
+        assert ask()[0] == 503
+        assert Client().get("/nowhere").status_code == 404
+    levels = [record.levelname for record in caplog.records if record.name == "django.request"]
+    assert levels == ["INFO", "WARNING"]
+
+
 def test_only_reading_is_answered() -> None:
     assert Client().post("/.well-known/health").status_code == 405
     assert Client().head("/.well-known/live").status_code == 200
