@@ -152,7 +152,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _check_again(self) -> None:
         with suppress(*_DATABASE_AWAY):
-            await _in_thread(live_access.admit)(self._knock)
+            self._viewer = await _in_thread(live_access.admit)(self._knock)
 
     async def _tell(self, position: feed.Position) -> None:
         """Send what is new; when the database is away, the next look makes up for it."""

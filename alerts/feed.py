@@ -14,7 +14,7 @@ from django.db.models import Prefetch, QuerySet
 
 from alerts import payload
 from alerts.evidence import link
-from alerts.live_access import Close, RefusalError, Viewer
+from alerts.live_access import Close, Hears, RefusalError, Viewer
 from alerts.models import Alert, Evidence, Incident
 from sessions.models import ExamSession
 
@@ -77,7 +77,7 @@ def read(viewer: Viewer, position: Position) -> News:
     for alert in alerts:
         if alert.sequence >= position.live_from and alert.incident_id in incidents:
             messages.append(_message("incident", incidents[alert.incident_id]))
-        messages.append(_message("alert", payload.ordered(alert.payload)))
+        messages.append(_message("alert", alert_document(alert, pictures=viewer.sees_pictures)))
     return News(messages, alerts[-1].sequence if alerts else position.sequence, state, more=len(alerts) == PAGE)
 
 
@@ -86,8 +86,10 @@ def _message(kind: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _heard(viewer: Viewer, alerts: QuerySet[Alert]) -> QuerySet[Alert]:
-    """Leave out what is not for this viewer's ears: a candidate hears about equipment and connection only."""
-    return alerts.filter(incident__technical=True) if viewer.is_candidate else alerts
+    """Leave out what is not for this viewer's ears."""
+    if viewer.hears is Hears.NONE:
+        return alerts.none()
+    return alerts if viewer.hears is Hears.ALL else alerts.filter(incident__technical=True)
 
 
 def state_document(viewer: Viewer) -> dict[str, Any]:
@@ -111,15 +113,21 @@ def state_document(viewer: Viewer) -> dict[str, Any]:
 
 
 def _incidents(viewer: Viewer, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
-    wanted = set(ids)
+    wanted = set(ids) if viewer.hears is not Hears.NONE else set()
     if not wanted:
         return {}
     rows = Incident.objects.filter(session=viewer.session, id__in=wanted).order_by("started_at")
-    if viewer.is_candidate:
+    if viewer.hears is Hears.TECHNICAL:
         rows = rows.filter(technical=True)
     evidence = Evidence.objects.filter(removed_at=None).order_by("captured_at")
     shown = rows.prefetch_related(Prefetch("evidence", queryset=evidence))
-    return {incident.id: incident_document(incident, pictures=not viewer.is_candidate) for incident in shown}
+    return {incident.id: incident_document(incident, pictures=viewer.sees_pictures) for incident in shown}
+
+
+def alert_document(alert: Alert, *, pictures: bool) -> dict[str, Any]:
+    """Return an alert as published; without ``pictures`` it names none, for its links open them to anybody."""
+    document = payload.ordered(alert.payload)
+    return document if pictures else document | {"metadata": document["metadata"] | {"evidence": []}}
 
 
 def incident_document(incident: Incident, *, pictures: bool) -> dict[str, Any]:

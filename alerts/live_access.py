@@ -6,9 +6,7 @@ the admin's own login cookie together with an Origin of ours. Never in the addre
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,13 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db.models import Q, QuerySet
 from django.http.request import split_domain_port, validate_host
 
-from accounts.auth import authenticate_key, is_api_key
-from accounts.models import Scope, User
+from accounts.auth import authenticate_key, is_api_key, is_staff_with
+from accounts.models import Organisation, Scope, User
+from accounts.problems import Problem
 from media_gateway.tokens import TokenError, verify
-from sessions.models import ExamSession
+from sessions.models import ExamSession, as_uuid
+from sessions.selectors import session_find
 
 PROTOCOL = "sd-proctor.v1"
 """The subprotocol of the messages. A client that offers it besides its token gets this one back, not the token."""
@@ -56,12 +55,23 @@ class RefusalError(Exception):
         self.data = {"code": code, "detail": detail, **members}
 
 
+class Hears(enum.Enum):
+    """Which incidents, with their alerts, somebody is told about."""
+
+    ALL = enum.auto()
+    TECHNICAL = enum.auto()
+    """Those about connection and equipment: what a candidate may know."""
+    NONE = enum.auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Somebody who listens. Candidates are told about their connection and equipment, not about their behaviour."""
+    """Somebody who listens. ``sees_pictures``: links to evidence are given, which open it without any login."""
 
     session: ExamSession
-    is_candidate: bool
+    is_candidate: bool = False
+    hears: Hears = Hears.ALL
+    sees_pictures: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +159,7 @@ def _admit_key(knock: Knock) -> Viewer:
         raise RefusalError(Close.UNAUTHENTICATED, "key_invalid", "The API key is unknown, expired or revoked.")
     if Scope.SESSIONS not in key.scopes:
         raise RefusalError(Close.FORBIDDEN, "scope_missing", "The API key lacks the scope 'sessions'.")
-    return Viewer(_find(ExamSession.objects.of(key.organisation), knock.name), is_candidate=False)
+    return Viewer(_find(key.organisation, knock.name))
 
 
 def _admit_candidate(knock: Knock) -> Viewer:
@@ -158,12 +168,12 @@ def _admit_candidate(knock: Knock) -> Viewer:
         claims = verify(knock.token, key=settings.JOIN_TOKEN_KEY)
     except TokenError as error:
         raise RefusalError(Close.UNAUTHENTICATED, error.code, str(error)) from None
-    session = _sessions(ExamSession.objects.all()).filter(id=claims.session_id).first()
-    if session is None or knock.name not in (str(session.id), session.session_id):
+    session = ExamSession.objects.with_everything().filter(id=as_uuid(claims.session_id)).first()
+    if session is None or (knock.name != session.session_id and as_uuid(knock.name) != session.id):
         raise RefusalError(Close.FORBIDDEN, "token_wrong_session", "The join token belongs to another session.")
     if session.state == ExamSession.State.ENDED:
         raise RefusalError(Close.UNAUTHENTICATED, "token_revoked", "The join token is void: its session has ended.")
-    return Viewer(session, is_candidate=True)
+    return Viewer(session, is_candidate=True, hears=Hears.TECHNICAL, sees_pictures=False)
 
 
 def _admit_staff(knock: Knock) -> Viewer:
@@ -171,22 +181,25 @@ def _admit_staff(knock: Knock) -> Viewer:
     if knock.session_key is None or not store().exists(knock.session_key):
         raise RefusalError(Close.UNAUTHENTICATED, "not_authenticated", "You have signed out.")
     user = get_user_model().objects.select_related("organisation").filter(pk=knock.user_id, is_active=True).first()
-    if not isinstance(user, User) or not user.is_staff:
-        raise RefusalError(Close.FORBIDDEN, "permission_denied", "Only staff may listen.")
-    own = ExamSession.objects.of(user.organisation)
-    return Viewer(_find(ExamSession.objects.all() if user.is_superuser else own, knock.name), is_candidate=False)
+    if not isinstance(user, User) or not is_staff_with(user, "exam_sessions.view_examsession"):
+        raise RefusalError(Close.FORBIDDEN, "permission_denied", "Only staff who may view sessions may listen.")
+    return Viewer(
+        _find_for(user, knock.name),
+        hears=Hears.ALL if user.has_perm("alerts.view_incident") else Hears.NONE,
+        sees_pictures=user.has_perm("alerts.view_evidence"),
+    )
 
 
-def _sessions(among: QuerySet[ExamSession]) -> QuerySet[ExamSession]:
-    return among.select_related("candidate", "exam", "organisation")
+def _find_for(user: User, name: str) -> ExamSession:
+    """Return a session of the user's organisation; superusers get others' too, by our id: names are not unique."""
+    own_id = as_uuid(name) if user.is_superuser else None
+    found = ExamSession.objects.with_everything().filter(id=own_id).first() if own_id else None
+    return found or _find(user.organisation, name)
 
 
-def _find(among: QuerySet[ExamSession], name: str) -> ExamSession:
+def _find(organisation: Organisation, name: str) -> ExamSession:
     """Return the session of that name or id; what belongs to another organisation is as unknown as what is not."""
-    named = Q(session_id=name)
-    with contextlib.suppress(ValueError):
-        named |= Q(id=uuid.UUID(name))
-    found = _sessions(among).filter(named).order_by("-created_at").first()
-    if found is None:
-        raise RefusalError(Close.UNKNOWN_SESSION, "session_unknown", f"There is no session '{name}'.")
-    return found
+    try:
+        return session_find(organisation=organisation, session_id=name)
+    except Problem as problem:
+        raise RefusalError(Close.UNKNOWN_SESSION, problem.code, problem.detail) from None

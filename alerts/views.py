@@ -109,6 +109,7 @@ class StatsView(APIView):
     authentication_classes = API_KEY_OR_STAFF
     permission_classes = [HasScopeOrStaffReads]
     required_scope = Scope.ADMIN
+    required_permission = "exam_sessions.view_examsession"
 
     @extend_schema(operation_id="admin_stats", responses={200: stats.StatsSerializer} | problem_responses())
     def get(self, request: Request) -> Response:
@@ -143,6 +144,7 @@ class EvidenceView(APIView):
     permission_classes = [HasLinkOrScope]
     content_negotiation_class = AnythingGoes
     required_scope = Scope.SESSIONS
+    required_permission = "alerts.view_evidence"
 
     @extend_schema(
         operation_id="evidence_get",

@@ -131,11 +131,9 @@ class SessionEnrollView(APIView):
     def post(self, request: Request, session_id: str) -> Response:
         """Enrol on joining."""
         session = _own_session(request, session_id)
-        consent = candidates.consent_read(request.data)
-        body = candidates.PicturesSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        images_require_small(body.validated_data["images"])
-        enrolled = session_enroll(session=session, consent=consent, **body.validated_data)
+        consent, body = candidates.enrollment_read(candidates.PicturesSerializer, request.data)
+        images_require_small(body["images"])
+        enrolled = session_enroll(session=session, consent=consent, **body)
         return Response(candidates.EnrolledSerializer(enrolled).data, status=201)
 
 
@@ -181,6 +179,7 @@ class SessionListView(APIView):
     authentication_classes = API_KEY_OR_STAFF
     permission_classes = [HasScopeOrStaffReads]
     required_scope = Scope.ADMIN
+    required_permission = "exam_sessions.view_examsession"
 
     @extend_schema(
         operation_id="session_list",

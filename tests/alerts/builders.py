@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import itertools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Permission
 from django.db import connection, transaction
 from django.utils import timezone
 from PIL import Image
@@ -108,11 +109,17 @@ def jpeg(shade: int = 90) -> bytes:
     return buffer.getvalue()
 
 
-def staff(owner: Organisation, name: str = "proctor", *, superuser: bool = False) -> User:
-    return User.objects.create_user(
-        username=f"{name}-{next(_numbers)}", password="a good password", organisation=owner,
+PROCTORS_MAY = ("view_examsession", "view_incident", "view_evidence")
+
+
+def staff(owner: Organisation, *, superuser: bool = False, may: Sequence[str] = PROCTORS_MAY) -> User:
+    """A person who signs in to the admin; ``may`` are codenames of permissions."""
+    user = User.objects.create_user(
+        username=f"proctor-{next(_numbers)}", password="a good password", organisation=owner,
         is_staff=True, is_superuser=superuser,
     )  # fmt: skip
+    user.user_permissions.set(Permission.objects.filter(codename__in=may))
+    return user
 
 
 def on_db(call: Callable[..., Any]) -> Callable[..., Any]:

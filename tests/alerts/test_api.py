@@ -244,8 +244,10 @@ def test_statistics_are_for_the_admin_scope_and_signed_in_staff(owner: Organisat
     assert client_of(owner, "sessions").get(STATS).status_code == 403
     assert APIClient().get(STATS).status_code == 401
     staff = APIClient()
-    staff.force_login(builders.staff(owner))
+    staff.force_login(builders.staff(owner, may=["view_examsession"]))
     assert staff.get(STATS).status_code == 200
+    staff.force_login(builders.staff(owner, may=[]))
+    assert staff.get(STATS).status_code == 403
 
 
 # --- The OpenAPI document ---------------------------------------------------------------------------------------------

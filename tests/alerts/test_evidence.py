@@ -145,6 +145,16 @@ def test_keys_and_staff_see_pictures_of_their_own_organisation_only() -> None:
     assert signed_in.get(path).status_code == 404
 
 
+def test_staff_need_the_permission_to_view_evidence() -> None:
+    owner = builders.organisation()
+    path = path_of(store(owner))
+    signed_in = APIClient()
+    signed_in.force_login(builders.staff(owner, may=["view_examsession", "view_incident"]))
+    assert signed_in.get(path).json()["code"] == "permission_denied"
+    signed_in.force_login(builders.staff(owner, may=["view_evidence"]))
+    assert signed_in.get(path).content == PICTURE
+
+
 def test_unknown_evidence_is_404() -> None:
     answer = client_of(builders.organisation(), "sessions").get(f"/api/v1/evidence/{uuid.uuid4()}")
     assert (answer.status_code, answer.json()["code"]) == (404, "evidence_unknown")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection
 from django.test import Client
@@ -418,11 +419,64 @@ async def test_staff_of_another_organisation_and_people_who_are_no_staff_are_ref
     assert await refused(dial(session.id, headers=headers)) == (4403, "permission_denied")
 
 
-async def test_a_superuser_listens_everywhere(session: ExamSession) -> None:
+async def headers_of(user: Any) -> dict[str, str]:
+    """What a browser sends that this person has signed in with."""
+    return {"cookie": await on_db(cookie_of)(user), "origin": "http://localhost:8000"}
+
+
+async def test_staff_who_may_not_view_sessions_are_refused(owner: Organisation, session: ExamSession) -> None:
+    nobody = await on_db(builders.staff)(owner, may=["view_incident", "view_evidence"])
+    assert await refused(dial(session.id, headers=await headers_of(nobody))) == (4403, "permission_denied")
+
+
+async def test_staff_hear_of_incidents_only_with_the_permission(owner: Organisation, session: ExamSession) -> None:
+    onlooker = await on_db(builders.staff)(owner, may=["view_examsession", "view_evidence"])
+    async with listening(session.id, headers=await headers_of(onlooker)) as socket:
+        assert (await hear(socket))["type"] == "state"
+        await apply(session)
+        await apply(session, builders.change(EventType.CAMERA_LOST))
+        session.state = ExamSession.State.LIVE
+        await on_db(session.save)()
+        told = await hear(socket, within_s=7)  # found by polling
+        assert (told["type"], told["data"]["open_incidents"], told["data"]["last_event_id"]) == ("state", [], None)
+
+
+async def test_staff_get_links_to_pictures_only_with_the_permission(owner: Organisation, session: ExamSession) -> None:
+    reviewer = await on_db(builders.staff)(owner, may=["view_examsession", "view_incident"])
+    proctor = await on_db(builders.staff)(owner)
+    texts = {}
+    for user in (reviewer, proctor):
+        async with listening(session.id, headers=await headers_of(user)) as socket:
+            await hear(socket)
+            alert = await apply(session, frames={"f1": (builders.ONSET, builders.jpeg())})
+            incident, told = await hear(socket), await hear(socket)
+            assert (incident["type"], told["type"]) == ("incident", "alert")
+            assert told["data"]["event_id"] == str(alert.event_id)
+            texts[user.pk] = json.dumps([incident, told])
+    assert "signature=" in texts[proctor.pk]
+    assert "signature=" not in texts[reviewer.pk]
+
+
+async def test_a_superuser_listens_everywhere_by_our_id(session: ExamSession) -> None:
     chief = await on_db(builders.staff)(await on_db(builders.organisation)(), superuser=True)
-    headers = {"cookie": await on_db(cookie_of)(chief), "origin": "http://localhost:8000"}
+    headers = await headers_of(chief)
     async with listening(session.id, headers=headers) as socket:
         assert (await hear(socket))["data"]["id"] == str(session.id)
+    # Names are not unique over organisations: another one's session is not found by it.
+    assert await refused(dial(session.session_id, headers=headers)) == (4404, "session_unknown")
+
+
+@pytest.mark.parametrize("name", ["a%00b", "%7f", "a" * 200, "no-such-session", uuid.UUID(int=0).hex])
+async def test_a_name_that_is_none_is_unknown(api_key: str, name: str) -> None:
+    assert await refused(dial(name, token=api_key)) == (4404, "session_unknown")
+
+
+async def test_a_session_that_is_named_like_anothers_id_is_the_one_meant(
+    owner: Organisation, session: ExamSession, api_key: str
+) -> None:
+    namesake = await on_db(builders.session)(owner, session_id=str(session.id))
+    async with listening(session.id, token=api_key) as socket:
+        assert (await hear(socket))["data"]["id"] == str(namesake.id)
 
 
 # --- While it is open -------------------------------------------------------------------------------------------------
@@ -457,6 +511,19 @@ async def test_a_right_that_is_lost_closes_the_socket(
     await on_db(spoil)(key)
     assert (await hear(socket))["type"] == "error"
     assert (await socket.receive_output())["code"] == 4401
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_permission_that_is_lost_silences_an_open_socket(owner: Organisation, session: ExamSession) -> None:
+    proctor = await on_db(builders.staff)(owner)
+    async with listening(session.id, headers=await headers_of(proctor)) as socket:
+        await hear(socket)
+        await on_db(proctor.user_permissions.set)(
+            await on_db(lambda: list(Permission.objects.filter(codename="view_examsession")))()
+        )
+        await asyncio.sleep(0.5)
+        await apply(session)
+        assert await socket.receive_nothing(timeout=1)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -120,12 +120,17 @@ class TestStaff:
         make_session(organisation, session_id="s-1")
         make_session(session_id="s-2")
         client = APIClient(enforce_csrf_checks=True)
-        client.force_login(make_user(organisation))
+        client.force_login(make_user(organisation, permissions=["view_examsession"]))
         assert ids(client.get(URL)) == ["s-1"]
+
+    def test_who_may_not_view_sessions_does_not(self, organisation: Organisation) -> None:
+        client = APIClient()
+        client.force_login(make_user(organisation, permissions=["view_exam"]))
+        assert client.get(URL).status_code == 403
 
     def test_who_is_not_of_the_staff_does_not(self, organisation: Organisation) -> None:
         client = APIClient()
-        client.force_login(make_user(organisation, staff=False))
+        client.force_login(make_user(organisation, staff=False, permissions=["view_examsession"]))
         assert client.get(URL).status_code == 403
 
     def test_a_login_writes_nothing(self, organisation: Organisation) -> None:
