@@ -23,6 +23,12 @@ PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://localhost:{env.int('WEB_PORT
 GATEWAY_PUBLIC_URL = env.str(
     "GATEWAY_PUBLIC_URL", default=f"http://localhost:{env.int('GATEWAY_PORT', default=8001)}"
 ).rstrip("/")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+# Anybody could send this header: it says something only behind a proxy that sets or removes it.
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRUST_FORWARDED_PROTO", default=False) else None
+)
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=0)
 
 INSTALLED_APPS = [
     "daphne",
