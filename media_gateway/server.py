@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from media_gateway import metrics, sdp
 from media_gateway.config import Config, IceServer
 from media_gateway.control import Control
-from media_gateway.problems import CODES, ProblemError
+from media_gateway.problems import CODES, TABLE_PATH, ProblemError, table
 from media_gateway.publisher import Publisher
 from media_gateway.registry import Registry
 from media_gateway.tokens import JoinClaims, TokenError, verify
@@ -46,6 +46,7 @@ class WhipServer:
         app.router.add_get("/health", self._health)
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_get(TABLE_PATH, self._problem_table)
         return app
 
     async def _publish(self, request: web.Request) -> web.Response:
@@ -101,19 +102,22 @@ class WhipServer:
     async def _health(self, request: web.Request) -> web.Response:
         away = self._publisher.is_away
         document = {
-            "status": "degraded" if away else "ok",
+            "status": "down" if away else "up",
             "gateway_id": self._config.gateway_id,
             "peers": self._registry.peer_count,
-            "redis": "unavailable" if away else "ok",
+            "redis": "down" if away else "up",
         }
         return web.json_response(document, status=503 if away else 200)
 
     async def _live(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+        return web.json_response({"status": "up"})
 
     async def _metrics(self, request: web.Request) -> web.Response:
         body, content_type = metrics.exposition()
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+
+    async def _problem_table(self, request: web.Request) -> web.Response:
+        return web.Response(text=table(), content_type="text/html")
 
     def _claims(self, request: web.Request) -> JoinClaims:
         """Return what the bearer token says; raise ``ProblemError`` unless it opens this address."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from accounts.problems import CODES
 from detection.engine.detectors import DETECTORS
-from detection.engine.policy import EventType
+from detection.engine.policy import DEFAULT_POLICY, EventType, RulePolicy
 from media_gateway.problems import CODES as GATEWAY_CODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,19 +20,54 @@ DOCS = ROOT / "docs"
 PACKAGES = ("proctor_site", "accounts", "enrollment", "sessions", "detection", "alerts", "media_gateway")
 
 
-def _codes_in_tables(text: str) -> dict[str, int]:
-    return {code: int(status) for code, status in re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \|", text, re.MULTILINE)}
+def _codes_in_tables(text: str) -> dict[str, tuple[int, str]]:
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \| (.+) \|$", text, re.MULTILINE)
+    return {code: (int(status), title) for code, status, title in rows}
 
 
-def test_every_problem_code_is_documented_with_its_status_and_no_other() -> None:
+def test_every_problem_code_is_documented_with_its_status_and_title_and_no_other() -> None:
     rest, gateway = (DOCS / "api.md").read_text().split("The gateway answers in the same form")
-    assert _codes_in_tables(rest) == {code: kind.status for code, kind in CODES.items()}
-    assert _codes_in_tables(gateway) == {code: int(status) for code, status in GATEWAY_CODES.items()}
+    assert _codes_in_tables(rest) == {code: (kind.status, kind.title) for code, kind in CODES.items()}
+    assert _codes_in_tables(gateway) == {code: (kind.status, kind.title) for code, kind in GATEWAY_CODES.items()}
 
 
 @pytest.mark.parametrize("event_type", [event.value for event in EventType])
 def test_every_event_type_is_documented(event_type: str) -> None:
     assert f"`{event_type}`" in (DOCS / "events.md").read_text()
+
+
+def _settings(document: Any, path: str = "") -> dict[str, tuple[Any, tuple[float, float] | None]]:
+    """Return default and range of each field of a policy besides its rules, by path."""
+    found: dict[str, tuple[Any, tuple[float, float] | None]] = {}
+    for field in dataclasses.fields(document):
+        value, at = getattr(document, field.name), f"{path}{field.name}"
+        if dataclasses.is_dataclass(value):
+            found |= _settings(value, f"{at}.")
+        elif field.name != "rules":
+            found[at] = value, field.metadata.get("range")
+    return found
+
+
+def test_every_field_of_the_policy_document_is_documented_with_default_and_range_and_no_other() -> None:
+    rows = re.findall(
+        r"^\| `([a-z_.]+)` \| ([a-z0-9.]+) \| ((?:[0-9.]+ to [0-9.]+)?) ?\| .+ \|$", _events(), re.MULTILINE
+    )
+    said = {path: (json.loads(value), limits) for path, value, limits in rows}
+    wanted = {
+        path: (default, "{:g} to {:g}".format(*limits) if limits else "")
+        for path, (default, limits) in _settings(DEFAULT_POLICY).items()
+    }
+    assert len(wanted) > 15
+    assert said == wanted
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RulePolicy)])
+def test_every_number_of_a_rule_is_documented(name: str) -> None:
+    assert f"| `{name}` |" in _events()
+
+
+def _events() -> str:
+    return (DOCS / "events.md").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(DETECTORS))

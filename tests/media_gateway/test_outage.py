@@ -164,7 +164,7 @@ async def test_health_says_that_redis_is_away(gateway: GatewayUnderTest, valkey:
         valkey.stop()
         await eventually(lambda: gateway.gateway.publisher.is_away, what="the outage")
         async with http.get(f"{gateway.url}/health") as response:
-            assert (response.status, (await response.json())["redis"]) == (503, "unavailable")
+            assert (response.status, (await response.json())["redis"]) == (503, "down")
         async with http.get(f"{gateway.url}/health/live") as response:
             assert response.status == 200
         valkey.start()

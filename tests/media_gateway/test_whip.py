@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import re
 import uuid
@@ -15,6 +16,7 @@ import pytest_asyncio
 from aiortc import RTCSessionDescription
 
 from detection.messages import revoked_key
+from media_gateway.problems import CODES
 from media_gateway.tokens import JoinClaims, mint
 from tests.media_gateway.publishers import Camera, Microphone, WhipPublisher, join_token, plain_picture, tone
 from tests.media_gateway.world import KEY, GatewayUnderTest, Inbox, OwnValkey, StartGateway, eventually
@@ -45,7 +47,7 @@ async def refused(response: aiohttp.ClientResponse, status: int, code: str) -> d
     assert (response.status, document.get("code")) == (status, code), document
     assert response.content_type == "application/problem+json"
     assert document["status"] == status
-    assert document["title"]
+    assert (document["title"], document["type"]) == (CODES[code].title, f"/problems#{code}")
     assert document["detail"]
     return dict(document)
 
@@ -249,6 +251,16 @@ async def test_a_full_gateway_says_when_to_come_back(start_gateway: StartGateway
         assert (await post(http, gateway, same, offer)).status == 201
 
 
+async def test_the_type_of_a_problem_leads_to_the_table(gateway: GatewayUnderTest, http: aiohttp.ClientSession) -> None:
+    async with http.post(f"{gateway.url}/whip/{uuid.uuid4()}") as response:
+        address, _, code = (await response.json())["type"].partition("#")
+    async with http.get(f"{gateway.url}{address}") as response:
+        page = await response.text()
+        assert (response.status, response.content_type) == (200, "text/html")
+    assert f'<tr id="{code}">' in page
+    assert all(code.title in html.unescape(page) for code in CODES.values())
+
+
 async def test_unknown_addresses_and_methods_are_problems_too(
     gateway: GatewayUnderTest, http: aiohttp.ClientSession
 ) -> None:
@@ -338,7 +350,7 @@ async def test_health_and_metrics(gateway: GatewayUnderTest, http: aiohttp.Clien
         await publisher.publish()
         await eventually(lambda: inbox.collect().frames, what="a frame")
         health = await (await http.get(f"{gateway.url}/health")).json()
-        assert (health["status"], health["redis"], health["peers"]) == ("ok", "ok", 1)
+        assert (health["status"], health["redis"], health["peers"]) == ("up", "up", 1)
         metrics = await (await http.get(f"{gateway.url}/metrics")).text()
         for name in (
             "sdproctor_gateway_peers 1.0",

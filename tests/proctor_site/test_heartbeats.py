@@ -93,4 +93,4 @@ def test_every_sign_of_life_of_these_processes_expires(start: Start, redis_clien
     signs = redis_client.keys("heartbeat:*")
     assert isinstance(signs, list)
     assert len(signs) == 3
-    assert all(0 < int(redis_client.ttl(sign)) <= 120 for sign in signs)  # type: ignore[arg-type]
+    assert all(0 < int(redis_client.ttl(sign)) <= 120 for sign in signs)

@@ -110,6 +110,47 @@ def test_a_missing_setting_is_named_and_nothing_starts(name: str, tmp_path: Path
     assert f"{name} is not set" in done.stderr
 
 
+BEHIND_HTTPS = {
+    "PUBLIC_URL": "https://proctor.example.org",
+    "ALLOWED_HOSTS": "proctor.example.org",
+    "TRUST_FORWARDED_PROTO": "true",
+    "HSTS_SECONDS": "60",
+}
+ASK = """
+import django; django.setup()
+from django.test import Client
+answer = Client().get("/admin/login/", HTTP_HOST="proctor.example.org", HTTP_X_FORWARDED_PROTO="https")
+if answer.status_code != 200:
+    raise SystemExit(f"refused with {answer.status_code}")
+print(bool(answer.cookies["csrftoken"]["secure"]), answer.headers.get("Strict-Transport-Security"))
+from django.conf import settings
+print(settings.SESSION_COOKIE_SECURE, answer.wsgi_request.is_secure())
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ["True max-age=60", "True True"]),
+        ({"TRUST_FORWARDED_PROTO": "false"}, ["True None", "True False"]),
+        ({"HSTS_SECONDS": "0"}, ["True None", "True True"]),
+        ({"PUBLIC_URL": "http://localhost:8000"}, ["False max-age=60", "False True"]),
+        ({"ALLOWED_HOSTS": "localhost"}, None),
+    ],
+)
+def test_behind_https_cookies_are_secure_and_the_proxy_is_believed_only_when_told(
+    changes: dict[str, str], said: list[str] | None
+) -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "proctor_site.settings", **BEHIND_HTTPS, **changes}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if said is None:
+        assert "refused with 400" in done.stderr
+    else:
+        assert done.stdout.splitlines() == said, done.stderr
+
+
 def test_a_secret_is_read_from_the_file_that_name_file_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from a file\n")
     monkeypatch.setenv("SOME_SECRET_FILE", str(tmp_path / "secret"))
