@@ -50,7 +50,7 @@ def readings_require_one_person(readings: Sequence[ImageReading], *, threshold: 
     if measured < threshold:
         raise Problem(
             "faces_differ",
-            f"Images {first} and {second} do not seem to show the same person.",
+            f"Pictures {first + 1} and {second + 1} do not seem to show the same person.",  # people count from 1
             images=[first, second],
             measured=round(measured, 4),
             threshold=threshold,

@@ -26,7 +26,7 @@ def images_require_small(images: list[bytes]) -> None:
         if len(image) > settings.IMAGE_MAX_BYTES:
             raise Problem(
                 "image_too_large",
-                f"Image {index} has {len(image)} bytes; at most {settings.IMAGE_MAX_BYTES} are read.",
+                f"Picture {index + 1} has {len(image)} bytes; at most {settings.IMAGE_MAX_BYTES} are read.",
                 image=index,
                 measured=len(image),
                 threshold=settings.IMAGE_MAX_BYTES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.core.files.uploadedfile import UploadedFile
 from django.core.validators import RegexValidator
@@ -102,6 +102,30 @@ def consent_read(data: Any) -> ConsentGiven:
         errors = {f"consent.{name}": [str(text) for text in texts] for name, texts in serializer.errors.items()}
         raise Problem("consent_invalid", "Consent is missing or incomplete.", errors=errors)
     return ConsentGiven(**serializer.validated_data)
+
+
+Body = TypeVar("Body", bound=PicturesSerializer)
+
+
+def enrollment_read(kind: type[Body], data: Any) -> tuple[ConsentGiven, dict[str, Any]]:
+    """Read consent and the other fields of an enrolment's body.
+
+    Raises ``Problem`` (``consent_invalid``) when consent alone is at fault, otherwise ``ValidationError`` with all
+    that is wrong, consent included.
+    """
+    body = kind(data=data)
+    errors = {} if body.is_valid() else dict(body.errors)
+    try:
+        consent = consent_read(data)
+    except Problem as problem:
+        if not errors:
+            raise
+        raise serializers.ValidationError(
+            errors | problem.members.get("errors", {"consent": [problem.detail]})
+        ) from problem
+    if errors:
+        raise serializers.ValidationError(errors)
+    return consent, body.validated_data
 
 
 def _consent_of(data: Any) -> Any:

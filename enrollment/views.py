@@ -50,11 +50,9 @@ class EnrollView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Enrol a candidate."""
-        consent = serializers.consent_read(request.data)
-        body = serializers.EnrollSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        images_require_small(body.validated_data["images"])
-        enrolled = candidate_enroll(organisation=organisation_of(request), consent=consent, **body.validated_data)
+        consent, body = serializers.enrollment_read(serializers.EnrollSerializer, request.data)
+        images_require_small(body["images"])
+        enrolled = candidate_enroll(organisation=organisation_of(request), consent=consent, **body)
         return Response(serializers.EnrolledSerializer(enrolled).data, status=201)
 
 

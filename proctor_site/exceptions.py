@@ -73,8 +73,8 @@ def _throttled(error: Any) -> Problem:
 
 def _invalid(error: drf.ValidationError) -> Problem:
     errors = flatten(error.detail)
-    named = "; ".join(f"{path or 'body'}: {' '.join(messages)}" for path, messages in errors.items())
-    return Problem("request_invalid", named, errors=errors)
+    named = "; ".join(f"{path or 'body'}: {' '.join(messages).rstrip('.')}" for path, messages in errors.items())
+    return Problem("request_invalid", f"{named}.", errors=errors)
 
 
 def _too_large(error: Exception) -> Problem:

@@ -164,6 +164,7 @@ def test_pictures_of_two_people_are_refused(client: APIClient, photographs: dict
     problem = response.json()
     assert (response.status_code, problem["code"]) == (422, "faces_differ")
     assert 2 in problem["images"]
+    assert "and 3 do not seem" in problem["detail"]  # people count from 1
     assert problem["measured"] < problem["threshold"]
     assert not FaceTemplate.objects.exists()
 
@@ -199,6 +200,21 @@ def test_a_file_over_the_limit_is_refused_before_anybody_looks(
     settings.IMAGE_MAX_BYTES = len(photographs["a_1"]) - 1
     problem = enroll(client, photographs["b_2"], photographs["a_1"]).json()
     assert (problem["status"], problem["code"], problem["image"]) == (413, "image_too_large", 1)
+
+
+@pytest.mark.parametrize("form", ["json", "multipart"])
+def test_an_empty_request_is_told_everything_that_is_missing(client: APIClient, form: str) -> None:
+    response = client.post("/api/v1/enroll", {}, format=form)
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (400, "request_invalid")
+    consent = {"consent.version", "consent.given_at", "consent.locale"}
+    assert set(problem["errors"]) == {"candidate_id", "images"} | consent
+    assert all(name in problem["detail"] for name in problem["errors"])
+
+
+def test_consent_that_is_no_json_is_listed_with_the_other_faults(client: APIClient) -> None:
+    problem = client.post("/api/v1/enroll", {"consent": "{"}, format="multipart").json()
+    assert set(problem["errors"]) == {"candidate_id", "images", "consent"}
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,12 @@ def test_a_body_that_is_no_json(client: APIClient, body: bytes) -> None:
     require_problem(response, 400, "malformed_request")
 
 
+def test_several_faults_read_as_one_sentence(client: APIClient) -> None:
+    response = client.get("/api/v1/admin/sessions", {"state": "sleeping", "since": "soon"})
+    detail = require_problem(response, 400, "request_invalid")["detail"]
+    assert re.fullmatch(r"[^;]+[^.]; [^;]+[^.]\.", detail), detail
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"1", b'"text"'])
 def test_a_body_that_is_no_object(client: APIClient, body: bytes) -> None:
     response = client.generic("POST", "/api/v1/session/start", body, content_type="application/json")

@@ -166,6 +166,7 @@ class TestJoinToken:
             client.get(f"/api/v1/enroll/{session.candidate.candidate_id}"),
         ):
             assert (response.status_code, response.json()["code"]) == (401, "key_invalid")
+            assert "takes API keys" in response.json()["detail"]
 
     def test_after_the_end_the_page_learns_that_it_is_over(self, organisation: Organisation) -> None:
         session = make_session(organisation, state="ended", ended_at=timezone.now())
