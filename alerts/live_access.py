@@ -168,7 +168,8 @@ def _admit_candidate(knock: Knock) -> Viewer:
         claims = verify(knock.token, key=settings.JOIN_TOKEN_KEY)
     except TokenError as error:
         raise RefusalError(Close.UNAUTHENTICATED, error.code, str(error)) from None
-    session = ExamSession.objects.with_everything().filter(id=as_uuid(claims.session_id)).first()
+    own_id = as_uuid(claims.session_id)
+    session = ExamSession.objects.with_everything().filter(id=own_id).first() if own_id else None
     if session is None or (knock.name != session.session_id and as_uuid(knock.name) != session.id):
         raise RefusalError(Close.FORBIDDEN, "token_wrong_session", "The join token belongs to another session.")
     if session.state == ExamSession.State.ENDED:

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
+from django.utils.timezone import localtime
 
 from accounts.models import Organisation
 from sessions.models import ExamSession
@@ -56,7 +57,7 @@ class Incident(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event_type} {self.started_at:%H:%M:%S}"
+        return f"{self.event_type} {localtime(self.started_at):%H:%M:%S %Z}"
 
 
 class Evidence(models.Model):
@@ -156,6 +157,10 @@ class Subscription(models.Model):
         return right_type and (not self.exam_ids or exam_id in self.exam_ids)
 
 
+HOLDING_ATTEMPTS = 5
+"""So often a delivery is tried before the later ones of its session go ahead of it: two minutes, by the schedule."""
+
+
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def of(self, organisation: Organisation) -> DeliveryQuerySet:
         return self.filter(organisation=organisation)
@@ -166,12 +171,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def due(self, now: datetime) -> DeliveryQuerySet:
         """Deliveries to make now: per subscription and session the one with the lowest sequence, if its time has come.
 
-        What a worker holds under a lease is not due: claiming moves ``next_attempt_at`` to the lease's end.
+        What has failed ``HOLDING_ATTEMPTS`` times holds the later ones no longer. What a worker holds under a lease is
+        not due: claiming moves ``next_attempt_at`` to the lease's end.
         """
         earlier = Delivery.objects.pending().filter(
             subscription=models.OuterRef("subscription"),
             session=models.OuterRef("session"),
             sequence__lt=models.OuterRef("sequence"),
+            attempt_count__lt=HOLDING_ATTEMPTS,
         )
         return self.pending().filter(~models.Exists(earlier), next_attempt_at__lte=now, subscription__enabled=True)
 

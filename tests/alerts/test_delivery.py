@@ -90,30 +90,32 @@ def test_a_failed_delivery_comes_again_under_the_same_id_after_the_planned_time(
     assert codes == [(500, "The subscriber answered 500."), (200, "")]
 
 
-def test_the_schedule_is_the_standards_and_ends_parked(owner: Organisation, receiver: Receiver) -> None:
+def test_the_schedule_is_the_standards_with_short_steps_before_and_ends_parked(
+    owner: Organisation, receiver: Receiver
+) -> None:
     subscription, _ = builders.subscription(owner, receiver.url("/status/503"))
     builders.apply(builders.session(owner))
     waits = []
-    for _ in range(9):
+    for _ in range(12):
         drain(subscription)
         waits.append((Delivery.objects.get().next_attempt_at - timezone.now()).total_seconds())
         make_due()
     drain(subscription)
 
     hour = 3600
-    planned = [5, 300, 1800, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour]
+    planned = [5, 15, 30, 60, 300, 1800, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour]
     assert len(waits) == len(planned)
     for wait, plan in zip(waits, planned, strict=True):
         assert plan - 1 <= wait <= plan * 1.1
     parked = Delivery.objects.get()
-    assert (parked.state, parked.attempt_count) == ("parked", 10)
+    assert (parked.state, parked.attempt_count) == ("parked", 13)
     make_due()
     drain(subscription)
-    assert len(receiver.requests) == 10
+    assert len(receiver.requests) == 13
 
 
 def test_waiting_times_are_jittered() -> None:
-    assert len({delivery.waiting_time(3) for _ in range(20)}) > 10
+    assert len({delivery.waiting_time(6) for _ in range(20)}) > 10
 
 
 def test_alerts_of_a_session_arrive_in_order_and_wait_for_the_one_before(
@@ -141,11 +143,74 @@ def test_what_is_parked_lets_the_next_one_through(owner: Organisation, receiver:
     session = builders.session(owner)
     builders.apply(session)
     builders.apply(session)
-    Delivery.objects.filter(sequence=1).update(attempt_count=9)
+    Delivery.objects.filter(sequence=1).update(attempt_count=12)
     receiver.statuses = [500]
     drain(subscription)
     assert received(receiver) == [(session.session_id, 1), (session.session_id, 2)]
     assert list(Delivery.objects.order_by("sequence").values_list("state", flat=True)) == ["parked", "delivered"]
+
+
+def test_an_alert_that_is_always_refused_lets_the_later_ones_through_after_a_few_tries(
+    owner: Organisation, receiver: Receiver
+) -> None:
+    def refuse_the_first(request: Any) -> None:
+        body = json.loads(receiver.requests[-1].body)
+        request.answer(400 if body["metadata"]["sequence"] == 1 else 200)
+
+    receiver.behaviours["/picky"] = refuse_the_first
+    subscription, _ = builders.subscription(owner, receiver.url("/picky"))
+    session = builders.session(owner)
+    for _ in range(3):
+        builders.apply(session)
+    for tries in range(1, 5):
+        drain(subscription)
+        assert received(receiver) == [(session.session_id, 1)] * tries  # it holds the others
+        make_due()
+    drain(subscription)
+    assert [sequence for _, sequence in received(receiver)] == [1] * 5 + [2, 3]
+
+    builders.apply(session)
+    drain(subscription)  # the refused one waits for its own time meanwhile
+    assert [sequence for _, sequence in received(receiver)][7:] == [4]
+    refused = Delivery.objects.get(sequence=1)
+    assert (refused.state, refused.attempt_count) == ("pending", 5)
+    assert (refused.next_attempt_at - timezone.now()).total_seconds() > 290
+
+
+def test_a_success_brings_forward_what_waits_for_the_same_subscriber(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    elsewhere, _ = builders.subscription(owner, receiver.url("/status/503"))
+    away, later = builders.session(owner), builders.session(owner)
+    for _ in range(2):
+        builders.apply(away)
+    # An outage: the first has failed five times and has waited for a minute and a half of five, the second for some of
+    # its 15 seconds.
+    hence = timezone.now() + timedelta(seconds=210)
+    Delivery.objects.filter(sequence=1).update(attempt_count=5, next_attempt_at=hence)
+    Delivery.objects.filter(sequence=2).update(attempt_count=2, next_attempt_at=timezone.now() + timedelta(seconds=10))
+    drain(subscription)
+    assert receiver.requests == []  # nothing is due
+
+    builders.apply(later)
+    drain(subscription)
+
+    assert sorted(received(receiver)) == sorted([(later.session_id, 1), (away.session_id, 1), (away.session_id, 2)])
+    mine = Delivery.objects.filter(subscription=subscription)
+    assert set(mine.values_list("state", flat=True)) == {"delivered"}
+    kept = Delivery.objects.get(subscription=elsewhere, session=away, sequence=1)
+    assert abs((kept.next_attempt_at - hence).total_seconds()) < 1  # another subscriber's is left alone
+
+
+def test_what_has_just_failed_is_not_brought_forward(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    refused, taken = builders.session(owner), builders.session(owner)
+    builders.apply(refused)
+    receiver.statuses = [500]
+    drain(subscription)
+    builders.apply(taken)
+    drain(subscription)
+    assert received(receiver) == [(refused.session_id, 1), (taken.session_id, 1)]
+    assert Delivery.objects.get(session=refused).state == "pending"
 
 
 def test_410_parks_the_delivery_and_disables_the_subscription(owner: Organisation, receiver: Receiver) -> None:
