@@ -20,6 +20,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_IPV6_ASSIGNED = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is given out for global unicast; the rest is special or reserved."""
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "2001:db8::/32", "3fff::/20")))
+"""The withdrawn 6to4 relays, and documentation: not every Python knows them as not global."""
 _CLOUD_METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 """Answers only inside a cloud although the address is public (Azure's). The others are link-local or private."""
 
@@ -60,15 +64,16 @@ def is_allowed(address: Address) -> bool:
     inner = effective(address)
     if any(candidate in network for network in allowed_networks() for candidate in (address, inner)):
         return True
-    special = inner.is_multicast or inner.is_reserved or inner.is_unspecified or inner in _CLOUD_METADATA
-    return inner.is_global and not special
+    return inner.is_global and not _is_special(inner)
 
 
-def check_literal(host: str) -> None:
-    """Raise ``AddressRefusedError`` when ``host`` is written as an address that is not allowed; names pass."""
-    address = _literal(host)
-    if address is not None and not is_allowed(address):
-        raise AddressRefusedError(_refusal(host))
+def _is_special(address: Address) -> bool:
+    """Tell whether an address is not for everybody although Python's ``is_global`` may say so."""
+    if address.version == 6 and address not in _IPV6_ASSIGNED:  # for example fec0::/10, site-local
+        return True
+    if address.is_multicast or address.is_reserved or address.is_unspecified or address in _CLOUD_METADATA:
+        return True
+    return any(address in network for network in _NOT_PUBLIC)
 
 
 def resolve(host: str, port: int, *, timeout_s: float) -> list[str]:

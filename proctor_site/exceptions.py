@@ -20,8 +20,6 @@ from rest_framework.views import set_rollback
 from accounts.auth import REALM
 from accounts.problems import CODES, CONTENT_TYPE, Problem
 
-ProblemError = Problem
-
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S: Final = 5
