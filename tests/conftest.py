@@ -14,6 +14,7 @@ from pathlib import Path
 import django
 import pytest
 import redis
+from celery.signals import setup_logging
 
 from proctor_site.embedded import Services
 from proctor_site.embedded.postgres import sweep_reachable
@@ -52,6 +53,11 @@ def _stop_services() -> None:
 _services, _directory = _start_services()
 atexit.register(_stop_services)  # runs after Ctrl-C and after a failed collection too
 django.setup()
+
+
+@setup_logging.connect
+def _leave_logging_alone(**_: object) -> None:
+    """Keep Celery workers that run inside the tests from turning the root logger down for all tests after them."""
 
 
 @pytest.fixture(scope="session")

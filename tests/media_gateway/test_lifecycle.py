@@ -289,7 +289,8 @@ async def test_peers_leave_nothing_behind(gateway: GatewayUnderTest, inbox: Inbo
     gc.collect()
     await asyncio.sleep(0)
     gc.collect()
-    left = [found for found in gc.get_objects() if isinstance(found, RTCPeerConnection)]
+    # By type and not isinstance, which fails on weak proxies of what has gone.
+    left = [found for found in gc.get_objects() if type(found) is RTCPeerConnection]
     assert left == []
 
 
