@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -42,6 +41,9 @@ DETECTIONS_WAITING = 2
 
 CLIENTS = Gauge("sdproctor_socket_clients", "Open live sockets.", multiprocess_mode="livesum")
 CLOSED = Counter("sdproctor_socket_closed", "Live sockets closed by the server, by close code.", ["code"])
+for _code in Close:
+    if _code is not Close.NORMAL:
+        CLOSED.labels(code=str(int(_code)))
 _DATABASE_AWAY = (OperationalError, InterfaceError)
 
 
@@ -60,7 +62,6 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._noted = asyncio.Event()
         self._look = True
         self._detections: deque[dict[str, Any]] = deque(maxlen=DETECTIONS_WAITING)
-        self._incidents: set[uuid.UUID] = set()
         self._knock = live_access.read(self.scope)
         await self.accept(self._knock.protocol)
         CLIENTS.inc()
@@ -116,8 +117,6 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 self._detections.append(message)
                 self._noted.set()
             return
-        if message["type"] == "incident":
-            self._incidents.add(uuid.UUID(message["data"]["incident_id"]))
         self._note_look()
 
     def _note_look(self) -> None:
@@ -158,8 +157,6 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Send what is new; when the database is away, the next look makes up for it."""
         while self._look:
             self._look = False
-            position.incidents |= self._incidents
-            self._incidents.clear()
             try:
                 news = await _in_thread(feed.read)(self._viewer, position)
             except _DATABASE_AWAY as error:
@@ -167,7 +164,6 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 return
             await self._send_all(news.messages)
             position.sequence, position.state = news.sequence, news.state
-            position.incidents.clear()
             self._look |= news.more
             if self._viewer.is_candidate and news.state == ExamSession.State.ENDED:
                 await self._close(Close.NORMAL)

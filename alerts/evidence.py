@@ -28,7 +28,6 @@ from accounts import keys
 from accounts.problems import Problem
 from alerts.models import Evidence, Incident
 from alerts.payload import EvidenceLink, from_unix
-from alerts.wake import broadcast
 
 logger = logging.getLogger(__name__)
 
@@ -50,19 +49,6 @@ UNSEALABLE = Counter("sdproctor_evidence_unsealable", "Pictures not stored, beca
 def storage() -> Storage:
     """Return where sealed pictures lie."""
     return storages[STORAGE]
-
-
-def evidence_store(*, incident: Incident, frames: Frames) -> list[Evidence]:
-    """Seal and store pictures of an incident that were not at hand when it opened or closed, and tell the sockets.
-
-    Returns and raises as ``keep``.
-    """
-    before = incident.evidence.count()
-    rows = keep(incident=incident, frames=frames)
-    if len(rows) > before:
-        message = {"type": "incident", "data": {"incident_id": str(incident.id)}}
-        transaction.on_commit(partial(broadcast, incident.session_id, message), robust=True)
-    return rows
 
 
 def keep(*, incident: Incident, frames: Frames) -> list[Evidence]:

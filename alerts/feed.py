@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
@@ -39,8 +39,6 @@ class Position:
     sequence: int
     live_from: int
     state: str = ""
-    incidents: set[uuid.UUID] = field(default_factory=set)
-    """Incidents that changed without an alert."""
 
 
 def start(viewer: Viewer, after: str | None) -> Position:
@@ -72,8 +70,7 @@ def read(viewer: Viewer, position: Position) -> News:
     messages = [] if state == position.state else [_message("state", state_document(viewer))]
     alerts = list(_heard(viewer, Alert.objects.after(session_id=viewer.session.pk, sequence=position.sequence))[:PAGE])
     live = {alert.incident_id for alert in alerts if alert.sequence >= position.live_from}
-    incidents = _incidents(viewer, live | position.incidents)
-    messages += [_message("incident", incidents[key]) for key in position.incidents - live if key in incidents]
+    incidents = _incidents(viewer, live)
     for alert in alerts:
         if alert.sequence >= position.live_from and alert.incident_id in incidents:
             messages.append(_message("incident", incidents[alert.incident_id]))

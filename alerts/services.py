@@ -14,15 +14,15 @@ from django.db import transaction
 from prometheus_client import Counter
 
 from alerts import evidence, payload, wake
-from alerts.evidence import Frames, evidence_store
+from alerts.evidence import Frames
 from alerts.models import Alert, Delivery, Incident, Subscription
 from alerts.severity import severity
 from alerts.wake import broadcast
-from detection.engine.policy import TECHNICAL_EVENTS
+from detection.engine.policy import TECHNICAL_EVENTS, EventType
 from detection.engine.rules import Change
 from sessions.models import ExamSession
 
-__all__ = ["broadcast", "evidence_store", "incident_apply"]
+__all__ = ["broadcast", "incident_apply"]
 
 OPENED = "opened"
 CLOSED = "closed"
@@ -30,6 +30,9 @@ GATEWAY_SOURCE = "media-gateway"
 """``ai_model_source`` of what no model measured: the connection and its media."""
 
 ALERTS = Counter("sdproctor_alerts", "Alerts written, by event type and phase.", ["event_type", "phase"])
+for _event in EventType:
+    for _phase in ("opened", "closed"):
+        ALERTS.labels(event_type=_event.value, phase=_phase)
 
 
 def incident_apply(*, session: ExamSession, change: Change, sequence: int, frames: Frames | None = None) -> Alert:

@@ -31,6 +31,8 @@ BACKLOG = 1000
 """Messages that may wait for the channel layer; beyond it the oldest are dropped."""
 
 LOST = Counter("sdproctor_wakeups_lost", "Wake-ups that Redis did not take; polling makes up for them.", ["kind"])
+for _kind in ("delivery", "socket"):
+    LOST.labels(kind=_kind)
 
 
 def group_name(session_id: uuid.UUID) -> str:
@@ -46,8 +48,8 @@ def delivery(subscription_id: uuid.UUID) -> None:
 def broadcast(session_id: uuid.UUID, message: dict[str, Any]) -> None:
     """Send ``{"type", "data"}`` to the sockets that watch a session; returns at once.
 
-    ``detections`` messages are passed on as they are. ``alert``, ``incident`` and ``state`` only tell the sockets to
-    look into the database, so that nobody sees them lost, doubled or out of order.
+    ``detections`` messages are passed on as they are. ``alert`` and ``state`` only tell the sockets to look into the
+    database, so that nobody sees them lost, doubled or out of order.
     """
     _broadcasts().put(group_name(session_id), message)
 

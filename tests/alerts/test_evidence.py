@@ -33,7 +33,7 @@ def store(owner: Organisation | None = None, *, enrolled: bool = True, frame_id:
     session = builders.session(owner, candidate=builders.candidate(owner, enrolled=enrolled))
     alert = builders.apply(session)
     with transaction.atomic():
-        rows = evidence.evidence_store(incident=alert.incident, frames={frame_id: (builders.ONSET, PICTURE)})
+        rows = evidence.keep(incident=alert.incident, frames={frame_id: (builders.ONSET, PICTURE)})
     return rows[0]
 
 
@@ -53,7 +53,7 @@ def test_the_file_holds_no_trace_of_the_picture_and_opens_again(evidence_dir: Pa
 def test_storing_the_same_frame_twice_keeps_one_row_and_one_file(evidence_dir: Path) -> None:
     row = store()
     with transaction.atomic():
-        again = evidence.evidence_store(incident=row.incident, frames={"f1": (builders.ONSET, PICTURE)})
+        again = evidence.keep(incident=row.incident, frames={"f1": (builders.ONSET, PICTURE)})
     assert [r.id for r in again] == [row.id]
     assert len(files(evidence_dir)) == 1
 

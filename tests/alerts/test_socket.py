@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from accounts.api_keys import api_key_create
 from accounts.models import Organisation
 from alerts import consumers, feed, services, wake
-from alerts.models import Alert, Incident
+from alerts.models import Alert
 from alerts.routing import websocket_application as application
 from detection.engine.policy import EventType
 from media_gateway.tokens import JoinClaims, mint
@@ -148,19 +148,6 @@ async def test_detections_are_passed_on_and_only_to_this_session(session: ExamSe
         services.broadcast(uuid.uuid4(), {"type": "detections", "data": {"video": {"faces": 7}}})
         services.broadcast(session.id, {"type": "detections", "data": {"video": {"faces": 1}}})
         assert await hear(socket) == {"type": "detections", "data": {"video": {"faces": 1}}}
-
-
-async def test_evidence_that_comes_later_is_told_as_an_incident(session: ExamSession, api_key: str) -> None:
-    alert = await apply(session)
-    async with listening(session.id, token=api_key) as socket:
-        state = await hear(socket)
-        assert state["data"]["open_incidents"][0]["evidence"] == []
-        assert state["data"]["last_event_id"] == str(alert.event_id)
-        incident = await on_db(Incident.objects.select_related("session__candidate__data_key").get)()
-        await on_db(services.evidence_store)(incident=incident, frames={"f1": (builders.ONSET, builders.jpeg())})
-        told = await hear(socket)
-        assert told["type"] == "incident"
-        assert len(told["data"]["evidence"]) == 1
 
 
 # --- Resuming ---------------------------------------------------------------------------------------------------------
