@@ -14,6 +14,8 @@ from alerts.evidence import storage
 from alerts.models import Evidence
 
 REMOVED = Counter("sdproctor_evidence_removed", "Evidence files removed by the sweep.", ["reason"])
+for _reason in ("expired", "orphaned"):
+    REMOVED.labels(reason=_reason)
 
 ORPHAN_AGE = timedelta(hours=1)
 """A file younger than this may belong to a transaction that has not been committed yet."""

@@ -15,7 +15,7 @@ from detection.engine.media import AudioWindow, Frame, ImageError, decode_frame,
 from detection.engine.observations import Observation
 from detection.engine.pipeline import AudioJob, FrameJob, Pipeline
 from detection.frame_store import FrameStore
-from detection.gaps import DROPPED, Dropped
+from detection.gaps import DROPPED, LOST, Dropped
 from detection.messages import AudioMessage, FrameMessage, Stream, attentive_key
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,11 @@ FAILED = "failed"
 UNKNOWN = "unknown_session"
 
 ANALYSED = Counter("sdproctor_samples_analysed", "Samples that went through the detectors.", ["stream"])
+
+for _stream in Stream:  # from 0, so that a rate sees the first loss
+    ANALYSED.labels(_stream.value)
+    for _reason in (STALE, MISSING, UNREADABLE, FAILED, UNKNOWN, LOST):
+        DROPPED.labels(_stream.value, _reason)
 
 Message = FrameMessage | AudioMessage
 

@@ -18,7 +18,7 @@ from detection.contexts import SessionContext
 from detection.engine import rules
 from detection.engine.observations import TECHNICAL, Observation
 from detection.gaps import DROPPED, Dropped, gap_note, gaps_fill_sessions, gaps_record, moment
-from detection.messages import Technical
+from detection.messages import Stream, Technical
 from detection.pictures import frames_of
 from sessions.models import ExamSession
 from sessions.services import session_state_set
@@ -30,8 +30,13 @@ QUIET_S = 2.0
 REVISIT_S = (2.0, 30.0)
 """How soon and how late the sweep comes back to a quiet session: after a quarter of the time it has been quiet."""
 
+ENDED = "ended"
+"""Captured after the session's end: not evaluated, and no gap."""
+
 LATE = Counter("sdproctor_observations_late", "Observations too late for the rules: kept, but they accuse nobody.")
 PICTURES_LOST = Counter("sdproctor_evidence_lost", "Changes whose pictures could not be stored.")
+for _stream in Stream:
+    DROPPED.labels(_stream.value, ENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ def _accept(row: _Row, batch: SessionBatch, dropped: list[Dropped]) -> list[Obse
     for observation in batch.observations:
         sample = (row.session_id, observation.sample_id, observation.stream, observation.captured_at)
         if ended_at is not None and observation.captured_at > ended_at:
-            DROPPED.labels(observation.stream, "ended").inc()
+            DROPPED.labels(observation.stream, ENDED).inc()
         elif row.closed and observation.stream != TECHNICAL:
             dropped.append(Dropped(*sample, reason="closed"))
         else:

@@ -28,6 +28,8 @@ CAPACITY = 1024
 CONTEXT_FAILURES = Counter(
     "sdproctor_context_failures", "Sessions whose policy or template could not be read.", ["part"]
 )
+for _part in ("policy", "template"):
+    CONTEXT_FAILURES.labels(_part)
 
 _ENSURE_STATES = """
 INSERT INTO detection_rulestate (session_id, organisation_id, state, peer_id, closed, alert_sequence, updated_at)

@@ -21,7 +21,7 @@ from detection.database import DatabaseAwayError, outlast
 from detection.engine.observations import TECHNICAL
 from detection.engine.pipeline import Pipeline
 from detection.frame_store import FrameStore
-from detection.gaps import Dropped, gaps_record
+from detection.gaps import DROPPED, Dropped, gaps_record
 from detection.messages import FrameMessage, Stream, TechnicalMessage
 from detection.models import RuleState
 from detection.quiet import queue_up_for_s, quiet_batches, sessions_due, technical_observation
@@ -38,6 +38,8 @@ CHUNK = 50
 BATCH_SIZE = Histogram("sdproctor_batch_size", "Samples per batch.", ["stream"], buckets=(1, 2, 4, 8, 16, 32, 64))
 COMMIT_SECONDS = Histogram("sdproctor_commit_seconds", "Time to write what a batch found.")
 SESSIONS_FAILED = Counter("sdproctor_session_commits_failed", "Sessions whose part of a batch could not be written.")
+for _stream in Stream:
+    DROPPED.labels(_stream.value, DATABASE)
 
 _contexts = SessionContexts()
 _unwritten: deque[Dropped] = deque(maxlen=REMEMBERED)

@@ -32,6 +32,8 @@ from detection.worker import get_engine
 logger = logging.getLogger(__name__)
 
 MALFORMED = Counter("sdproctor_messages_malformed", "Messages that are not what their task takes.", ["kind"])
+for _kind in (FrameMessage, AudioMessage, TechnicalMessage, CloseMessage):
+    MALFORMED.labels(_kind.__name__)
 
 _DATABASE_AWAY = (OperationalError, InterfaceError, DatabaseAwayError)
 

@@ -15,6 +15,8 @@ from prometheus_client import (
     multiprocess,
 )
 
+from detection.messages import Stream, Technical
+
 PEERS = Gauge("sdproctor_gateway_peers", "Peers connected or connecting.", multiprocess_mode="livesum")
 PUBLISHED = Counter("sdproctor_gateway_samples_published_total", "Samples handed to the queue.", ["stream"])
 SKIPPED = Counter("sdproctor_gateway_samples_skipped_total", "Samples not handed on.", ["stream", "reason"])
@@ -38,6 +40,22 @@ QUEUE_LENGTH = Gauge(
     "sdproctor_gateway_queue_length", "Messages waiting in a queue, as last seen.", ["queue"], multiprocess_mode="max"
 )
 REQUESTS = Counter("sdproctor_gateway_requests_total", "WHIP requests answered.", ["method", "status"])
+
+REDIS_AWAY = "redis_unavailable"
+QUEUE_FULL = "queue_full"
+BACKLOG = "backlog"
+_REASONS = {
+    Stream.VIDEO: (REDIS_AWAY, QUEUE_FULL, BACKLOG, "overloaded", "failed", "damaged", "busy"),
+    Stream.AUDIO: (REDIS_AWAY, QUEUE_FULL, BACKLOG, "overloaded", "failed"),
+}
+"""Why samples are not handed on."""
+
+for _stream, _reasons in _REASONS.items():  # from 0, so that a rate sees the first loss
+    PUBLISHED.labels(_stream.value)
+    for _reason in _reasons:
+        SKIPPED.labels(_stream.value, _reason)
+for _kind in Technical:
+    TECHNICAL.labels(_kind.value)
 
 
 def exposition() -> tuple[bytes, str]:

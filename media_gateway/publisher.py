@@ -34,12 +34,9 @@ from detection.messages import (
 from media_gateway import metrics
 from media_gateway.envelope import task_message
 from media_gateway.gaps import GapLedger
+from media_gateway.metrics import BACKLOG, QUEUE_FULL, REDIS_AWAY
 
 logger = logging.getLogger(__name__)
-
-REDIS_AWAY = "redis_unavailable"
-QUEUE_FULL = "queue_full"
-BACKLOG = "backlog"
 
 _QUEUES: Mapping[Stream, str] = {Stream.VIDEO: QUEUE_VISION, Stream.AUDIO: QUEUE_AUDIO}
 _TIMEOUT_S = 2.0
