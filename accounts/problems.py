@@ -24,7 +24,7 @@ class Code:
 CODES: Final[Mapping[str, Code]] = {
     # The request itself
     "malformed_request": Code(400, "The body cannot be read"),
-    "request_invalid": Code(400, "Fields are missing or wrong; `errors` names them"),
+    "request_invalid": Code(400, "Fields are missing or wrong; the member errors names them"),
     "not_authenticated": Code(401, "No credentials were given"),
     "key_invalid": Code(401, "The API key is not known"),
     "key_expired": Code(401, "The API key has expired"),
@@ -62,7 +62,7 @@ CODES: Final[Mapping[str, Code]] = {
     "session_exists": Code(409, "There is a session of that name already"),
     "session_ended": Code(409, "The session has ended"),
     "enrollment_closed": Code(409, "The session was not started for enrolling on joining"),
-    "policy_invalid": Code(422, "The policy cannot be used; `errors` names the fields by path"),
+    "policy_invalid": Code(422, "The policy cannot be used; the member errors names the fields by path"),
     # Alerts
     "subscription_unknown": Code(404, "There is no such subscription"),
     "evidence_unknown": Code(404, "There is no such evidence"),

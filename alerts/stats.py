@@ -19,29 +19,29 @@ WINDOW = timedelta(hours=24)
 RETRIED_FOR = timedelta(days=4)
 
 
-class _Window(serializers.Serializer[Any]):
+class StatsWindow(serializers.Serializer[Any]):
     since = serializers.DateTimeField()
     until = serializers.DateTimeField()
 
 
-class _Incidents(serializers.Serializer[Any]):
+class IncidentFigures(serializers.Serializer[Any]):
     open = serializers.IntegerField(help_text="Open now.")
     by_type = serializers.DictField(child=serializers.IntegerField(), help_text="Within the window.")
     behaviour = serializers.IntegerField(help_text="Within the window, about behaviour.")
     technical = serializers.IntegerField(help_text="Within the window, about connection and equipment.")
 
 
-class _Hour(serializers.Serializer[Any]):
+class HourFigures(serializers.Serializer[Any]):
     hour = serializers.DateTimeField()
     alerts = serializers.IntegerField()
 
 
-class _Subscriptions(serializers.Serializer[Any]):
+class SubscriptionFigures(serializers.Serializer[Any]):
     enabled = serializers.IntegerField()
     disabled = serializers.IntegerField()
 
 
-class _Gap(serializers.Serializer[Any]):
+class GapFigures(serializers.Serializer[Any]):
     stream = serializers.CharField()
     reason = serializers.CharField()
     gaps = serializers.IntegerField()
@@ -52,15 +52,15 @@ class _Gap(serializers.Serializer[Any]):
 class StatsSerializer(serializers.Serializer[Any]):
     """What ``collect`` returns."""
 
-    window = _Window(help_text="The last 24 hours.")
+    window = StatsWindow(help_text="The last 24 hours.")
     sessions = serializers.DictField(child=serializers.IntegerField(), help_text="By state, of all time.")
-    incidents = _Incidents()
-    alerts_per_hour = _Hour(many=True)
-    subscriptions = _Subscriptions()
+    incidents = IncidentFigures()
+    alerts_per_hour = HourFigures(many=True)
+    subscriptions = SubscriptionFigures()
     deliveries = serializers.DictField(
         child=serializers.IntegerField(), help_text="By state: pending and parked now, delivered within the window."
     )
-    media_gaps = _Gap(many=True)
+    media_gaps = GapFigures(many=True)
 
 
 def collect(organisation: Organisation, *, now: datetime | None = None) -> dict[str, Any]:

@@ -39,7 +39,11 @@ class SubscriptionsView(APIView):
     permission_classes = [HasScope]
     required_scope = Scope.SUBSCRIPTIONS
 
-    @extend_schema(operation_id="subscription_list", responses={200: SubscriptionListSerializer} | problem_responses())
+    @extend_schema(
+        operation_id="subscription_list",
+        summary="List the subscriptions",
+        responses={200: SubscriptionListSerializer} | problem_responses(),
+    )
     def get(self, request: Request) -> Response:
         """List the subscriptions, oldest first; their secrets are never shown."""
         rows = Subscription.objects.of(organisation_of(request)).order_by("created_at", "id")
@@ -47,6 +51,7 @@ class SubscriptionsView(APIView):
 
     @extend_schema(
         operation_id="subscription_create",
+        summary="Subscribe to alerts",
         request=SubscriptionCreateSerializer,
         responses={201: SubscriptionCreatedSerializer} | problem_responses(*_REFUSALS, body=True),
     )
@@ -75,6 +80,7 @@ class SubscriptionView(APIView):
 
     @extend_schema(
         operation_id="subscription_get",
+        summary="Look up a subscription",
         responses={200: SubscriptionSerializer} | problem_responses("subscription_unknown"),
     )
     def get(self, request: Request, subscription_id: uuid.UUID) -> Response:
@@ -83,6 +89,7 @@ class SubscriptionView(APIView):
 
     @extend_schema(
         operation_id="subscription_update",
+        summary="Change a subscription",
         request=SubscriptionUpdateSerializer,
         responses={200: SubscriptionSerializer} | problem_responses("subscription_unknown", *_REFUSALS, body=True),
     )
@@ -95,7 +102,9 @@ class SubscriptionView(APIView):
         return Response(SubscriptionSerializer(changed).data)
 
     @extend_schema(
-        operation_id="subscription_delete", responses={204: None} | problem_responses("subscription_unknown")
+        operation_id="subscription_delete",
+        summary="Remove a subscription",
+        responses={204: None} | problem_responses("subscription_unknown"),
     )
     def delete(self, request: Request, subscription_id: uuid.UUID) -> Response:
         """Remove a subscription with its deliveries."""
@@ -111,7 +120,11 @@ class StatsView(APIView):
     required_scope = Scope.ADMIN
     required_permission = "exam_sessions.view_examsession"
 
-    @extend_schema(operation_id="admin_stats", responses={200: stats.StatsSerializer} | problem_responses())
+    @extend_schema(
+        operation_id="admin_stats",
+        summary="Count sessions, incidents, deliveries and gaps",
+        responses={200: stats.StatsSerializer} | problem_responses(),
+    )
     def get(self, request: Request) -> Response:
         """Count the organisation's sessions, incidents, alerts, deliveries and gaps."""
         return Response(stats.collect(organisation_of(request)))
@@ -148,6 +161,7 @@ class EvidenceView(APIView):
 
     @extend_schema(
         operation_id="evidence_get",
+        summary="Fetch a picture behind an incident",
         parameters=[OpenApiParameter("signature", str, description="From a link in an alert; then no key is needed.")],
         responses={(200, "image/jpeg"): OpenApiResponse(OpenApiTypes.BINARY, description="The picture.")}
         | problem_responses(
@@ -191,7 +205,11 @@ class AlertSchemaView(APIView):
     authentication_classes = []
     permission_classes = [AllowAny]
 
-    @extend_schema(operation_id="alert_schema", responses={(200, "application/schema+json"): OpenApiTypes.OBJECT})
+    @extend_schema(
+        operation_id="alert_schema",
+        summary="Fetch the JSON Schema of the alert",
+        responses={(200, "application/schema+json"): OpenApiTypes.OBJECT},
+    )
     def get(self, request: Request) -> Response:
         """Return the JSON Schema that every alert of version 1.0 follows."""
         return Response(payload.schema(), content_type="application/schema+json")

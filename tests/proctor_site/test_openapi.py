@@ -54,6 +54,15 @@ def test_every_endpoint_of_the_issue_is_there(document: dict[str, Any]) -> None:
     }
 
 
+def test_every_operation_has_a_summary(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        assert operation.get("summary"), name
+
+
+def test_no_schema_is_named_like_something_internal(document: dict[str, Any]) -> None:
+    assert [name for name in document["components"]["schemas"] if not name[0].isupper()] == []
+
+
 def test_every_operation_says_what_it_answers_and_what_can_go_wrong(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         responses = operation["responses"]

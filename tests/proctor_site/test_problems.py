@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,19 @@ def client(db: None) -> APIClient:
 def test_an_address_that_is_none(path: str, method: str, debug: bool, settings: Any) -> None:
     settings.DEBUG = debug
     require_problem(getattr(Client(enforce_csrf_checks=True), method)(path), 404, "not_found")
+
+
+def test_the_table_of_problems_is_plain_to_read() -> None:
+    page = Client().get("/api/problems").content.decode()
+    assert "`" not in page
+    for name, code in CODES.items():
+        assert f'<tr id="{name}">' in page
+        assert f"<td>{html.escape(code.title, quote=True)}</td>" in page
+
+
+def test_browsers_find_an_icon() -> None:
+    response = Client().get("/favicon.ico", follow=True)
+    assert (response.status_code, response["Content-Type"]) == (200, "image/svg+xml")
 
 
 def test_outside_the_api_not_found_is_plain() -> None:
