@@ -1,6 +1,7 @@
 """Every address the web process answers."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
@@ -26,6 +27,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(".well-known/health", health.health, name="health"),
     path(".well-known/live", health.live, name="live"),
     path("metrics", metrics.metrics, name="metrics"),
+    path("favicon.ico", RedirectView.as_view(url=static("accounts/favicon.svg"))),
 ]
 handler400 = exceptions.bad_request
 handler404 = exceptions.not_found
