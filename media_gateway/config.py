@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from honcho.environ import parse as parse_env_file
 
-from media_gateway import metrics_directory
+from media_gateway import metrics_access, metrics_directory
 
 _ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
 _MIN_KEY_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
@@ -60,6 +60,8 @@ class Config:
     """Samples are skipped while a queue in Redis is longer: its workers do not keep up."""
     threads: int = 2
     """Threads that decode and encode."""
+    metrics_networks: tuple[metrics_access.Network, ...] = metrics_access.networks(metrics_access.PRIVATE)
+    """Who may read ``/metrics``."""
     log_level: str = "INFO"
 
 
@@ -148,6 +150,10 @@ def _addresses(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_address(item.strip())) for item in text.split(",") if item.strip())
 
 
+def _networks(text: str) -> tuple[metrics_access.Network, ...]:
+    return metrics_access.networks(text.split(","))
+
+
 def _ice_servers(text: str) -> tuple[IceServer, ...]:
     try:
         entries = json.loads(text)
@@ -197,6 +203,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "GATEWAY_MEDIA_TIMEOUT_S": ("media_timeout_s", _positive),
     "GATEWAY_QUEUE_LIMIT": ("queue_limit", _positive_int),
     "GATEWAY_THREADS": ("threads", _positive_int),
+    "METRICS_ALLOWED_NETWORKS": ("metrics_networks", _networks),
     "LOG_LEVEL": ("log_level", _log_level),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
-from media_gateway import metrics, sdp
+from media_gateway import metrics, metrics_access, sdp
 from media_gateway.config import Config, IceServer
 from media_gateway.control import Control
 from media_gateway.problems import CODES, TABLE_PATH, ProblemError, table
@@ -113,6 +113,9 @@ class WhipServer:
         return web.json_response({"status": "up"})
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        forwarded_for = ",".join(request.headers.getall("X-Forwarded-For", []))
+        if not metrics_access.is_allowed(request.remote or "", forwarded_for, self._config.metrics_networks):
+            return web.Response(status=403, text=metrics_access.REFUSAL)
         body, content_type = metrics.exposition()
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 

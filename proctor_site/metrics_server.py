@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import psutil
-from prometheus_client import REGISTRY, CollectorRegistry, Metric, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Metric, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from media_gateway.metrics_access import PRIVATE, REFUSAL, Network, is_allowed, networks
 from proctor_site.env import env
+
+if TYPE_CHECKING:  # it exists for type checkers alone
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -51,6 +60,32 @@ def forget_ended_processes(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+class MetricsServer(ThreadingMixIn, WSGIServer):
+    """Answers with the metrics of ``shared_registry``, to addresses in ``allowed`` alone."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, *, allowed: Sequence[Network]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _QuietHandler)
+        self.set_app(_guarded(make_wsgi_app(shared_registry()), allowed))
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name for it
+        """Log no requests: there is one every few seconds."""
+
+
+def _guarded(application: WSGIApplication, allowed: Sequence[Network]) -> WSGIApplication:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if is_allowed(environ["REMOTE_ADDR"], environ.get("HTTP_X_FORWARDED_FOR", ""), allowed):
+            return application(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [REFUSAL.encode()]
+
+    return answer
+
+
 def main() -> int:
     """Serve ``/metrics`` until a signal asks to stop."""
     if not os.environ.get(DIRECTORY):
@@ -58,11 +93,19 @@ def main() -> int:
         return 2
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # before threads: all inherit it
     host, port = env.str("METRICS_HOST", default="127.0.0.1"), env.int("METRICS_PORT", default=9090)
-    server, thread = start_http_server(port, host, registry=shared_registry())
+    try:
+        allowed = networks(env.list("METRICS_ALLOWED_NETWORKS", default=list(PRIVATE)))
+    except ValueError as error:
+        print(f"METRICS_ALLOWED_NETWORKS cannot be used: {error}", file=sys.stderr)
+        return 2
+    server = MetricsServer(host, port, allowed=allowed)
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
     print(f"metrics on http://{host}:{port}/metrics", flush=True)
     signal.sigwait({signal.SIGINT, signal.SIGTERM})
     server.shutdown()
     thread.join()
+    server.server_close()
     return 0
 
 

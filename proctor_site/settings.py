@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from detection import messages
 from proctor_site.env import env
+from media_gateway import metrics_access
 from proctor_site.navigation import UNFOLD as UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -101,10 +102,7 @@ IMAGE_MAX_BYTES = env.int("IMAGE_MAX_BYTES", default=10 * 1024 * 1024)
 BODY_MAX_BYTES = 7 * IMAGE_MAX_BYTES  # five pictures as base64 in JSON
 FILE_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES  # pictures of faces stay in memory, never in a temporary file of ours
 ENROLL_TIMEOUT_S = env.float("ENROLL_TIMEOUT_S", default=20.0)
-METRICS_ALLOWED_NETWORKS = env.list(
-    "METRICS_ALLOWED_NETWORKS",
-    default=["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
-)
+METRICS_ALLOWED_NETWORKS = env.list("METRICS_ALLOWED_NETWORKS", default=list(metrics_access.PRIVATE))
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.auth.HasScope"],

@@ -73,6 +73,7 @@ def test_every_setting_is_read() -> None:
         ("ICE_SERVERS", '[{"urls": ["turn:a:port"]}]'),
         ("ICE_SERVERS", '[{"urls": [7]}]'),
         ("LOG_LEVEL", "loud"),
+        ("METRICS_ALLOWED_NETWORKS", "10.0.0.300/8"),
         ("REDIS_URL", "http://a"),
         ("REDIS_URL", ""),
         ("JOIN_TOKEN_KEY", ""),

@@ -345,6 +345,19 @@ async def test_hidden_and_tcp_candidates_do_no_harm(gateway: GatewayUnderTest, h
         await publisher.connected()
 
 
+async def test_metrics_are_for_the_networks_that_may_read_them(
+    start_gateway: StartGateway, http: aiohttp.ClientSession
+) -> None:
+    closed = await start_gateway(METRICS_ALLOWED_NETWORKS="10.0.0.0/8")
+    response = await http.get(f"{closed.url}/metrics")
+    assert response.status == 403
+    assert "sdproctor" not in await response.text()
+    opened = await start_gateway()
+    assert (await http.get(f"{opened.url}/metrics")).status == 200
+    forwarded = {"X-Forwarded-For": "93.184.216.34"}
+    assert (await http.get(f"{opened.url}/metrics", headers=forwarded)).status == 403
+
+
 async def test_health_and_metrics(gateway: GatewayUnderTest, http: aiohttp.ClientSession, inbox: Inbox) -> None:
     async with gateway.publisher(grey()) as publisher:
         await publisher.publish()

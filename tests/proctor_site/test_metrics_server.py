@@ -90,6 +90,24 @@ def test_the_server_stops_when_asked(server: tuple[subprocess.Popen[bytes], str]
     assert process.wait(10) == 0
 
 
+def test_an_address_that_is_not_allowed_gets_no_metrics(server: tuple[subprocess.Popen[bytes], str]) -> None:
+    scrape(server[1])
+    request = urllib.request.Request(server[1], headers={"X-Forwarded-For": "93.184.216.34"})
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+        urllib.request.urlopen(request, timeout=5)
+    assert b"seen_total" not in refused.value.read()
+
+
+def test_networks_that_are_none_are_named(directory: Path) -> None:
+    environment = {
+        **os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory), "METRICS_ALLOWED_NETWORKS": "10.0.0.300/8"
+    }  # fmt: skip
+    command = [sys.executable, "-m", "proctor_site.metrics_server"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "METRICS_ALLOWED_NETWORKS cannot be used: '10.0.0.300/8'" in done.stderr
+
+
 def test_without_a_directory_the_server_says_why_it_does_not_start() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     command = [sys.executable, "-m", "proctor_site.metrics_server"]
