@@ -162,6 +162,7 @@ class ExamSession(models.Model):
             models.Index(
                 fields=["ended_at"], condition=models.Q(state="ended", closed_at=None), name="session_unclosed"
             ),
+            models.Index(fields=["planned_end_at"], condition=models.Q(state="ended"), name="session_ended"),
         ]
 
     def __str__(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from django.conf import settings
@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from accounts.problems import Problem
+from accounts.redis_client import get_redis
 from sessions.announce import close_message_send, sessions_revoke
 from sessions.models import ExamSession
 from sessions.services import session_end
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 BATCH: Final = 500
 CLOSE_AGAIN_AFTER: Final = timedelta(seconds=10)
 """An end message not handled for this long is sent again; handling it twice does no harm."""
+_TOLD_KEY: Final = "sessions:revoked-until"
+_COMMITTED_WITHIN: Final = timedelta(minutes=1)
+"""An end is written with its time and seen only when its transaction commits: the next sweep looks back this far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,16 @@ def _close_again() -> int:
 
 
 def _revoke_again() -> int:
-    """Redis may have been emptied since; what gateways must not accept is in PostgreSQL."""
-    still_valid = timezone.now() - timedelta(seconds=settings.JOIN_GRACE_S)
+    """Redis may have been emptied since, or away; what gateways must not accept is in PostgreSQL.
+
+    How far Redis was told is noted in Redis itself, so that whatever loses the keys loses the note with them.
+    """
+    now = timezone.now()
+    still_valid = now - timedelta(seconds=settings.JOIN_GRACE_S)
     ended = ExamSession.objects.filter(state=ExamSession.State.ENDED, planned_end_at__gt=still_valid)
-    return sessions_revoke(ended.only("id", "planned_end_at").iterator(chunk_size=BATCH))
+    told_until = get_redis().get(_TOLD_KEY)
+    if told_until is not None:
+        ended = ended.filter(ended_at__gt=datetime.fromtimestamp(float(told_until), tz=UTC))
+    revoked = sessions_revoke(ended.only("id", "planned_end_at").iterator(chunk_size=BATCH))
+    get_redis().set(_TOLD_KEY, (now - _COMMITTED_WITHIN).timestamp())
+    return revoked

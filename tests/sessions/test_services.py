@@ -97,6 +97,20 @@ class TestSweep:
         assert redis_client.exists(revoked_key(str(ended.id))) == 1
         assert redis_client.exists(revoked_key(str(expired.id)), revoked_key(str(running.id))) == 0
 
+    def test_tokens_are_voided_again_only_when_redis_forgot(
+        self, organisation: Organisation, redis_client: Redis
+    ) -> None:
+        now = timezone.now()
+        long_ago = make_session(organisation, state="ended", ended_at=now - timedelta(minutes=30), closed_at=now)
+        assert sweep_sessions().revoked_again == 1
+        assert sweep_sessions().revoked_again == 0
+        just_now = make_session(organisation, state="ended", ended_at=now, closed_at=now)
+        assert sweep_sessions().revoked_again == 1
+        assert redis_client.exists(revoked_key(str(just_now.id))) == 1
+        redis_client.flushdb()
+        assert sweep_sessions().revoked_again == 2
+        assert redis_client.exists(revoked_key(str(long_ago.id)), revoked_key(str(just_now.id))) == 2
+
     def test_without_redis_overdue_sessions_end_nevertheless(self, organisation: Organisation, settings: Any) -> None:
         session = make_session(organisation, planned_end_at=timezone.now() - timedelta(days=1))
         with away(settings):
