@@ -156,9 +156,11 @@ RETURNING stream, skipped
 _TOLERANCE = "50 ms"
 _RUNNING = """
 SELECT session_id::text FROM detection_rulestate
-WHERE NOT closed AND last_sample_at > coalesce(gaps_checked_at, '-infinity')
-ORDER BY session_id FOR UPDATE SKIP LOCKED
+WHERE NOT closed AND last_sample_at > coalesce(gaps_checked_at, '-infinity') AND session_id > %s
+ORDER BY session_id LIMIT %s FOR UPDATE SKIP LOCKED
 """
+_CHUNK = 50
+"""Sessions looked at in one transaction: as long as it runs, nothing of theirs can be committed."""
 
 
 def gaps_fill(*, settled: timedelta = SETTLED) -> int:
@@ -166,11 +168,21 @@ def gaps_fill(*, settled: timedelta = SETTLED) -> int:
 
     Sessions that a worker is writing to at this moment are left to the next time.
     """
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(_RUNNING)
-            session_ids = [session_id for (session_id,) in cursor.fetchall()]
-        return gaps_fill_sessions(session_ids=session_ids, until=timezone.now() - settled)
+    until, after, found = timezone.now() - settled, str(UUID(int=0)), 0
+    while True:
+        with transaction.atomic():
+            session_ids = _running_lock(after)
+            found += gaps_fill_sessions(session_ids=session_ids, until=until)
+        if len(session_ids) < _CHUNK:
+            return found
+        after = session_ids[-1]
+
+
+def _running_lock(after: str) -> list[str]:
+    """Lock the next running sessions in the order of their ids; those that somebody else holds are left out."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RUNNING, [after, _CHUNK])
+        return [session_id for (session_id,) in cursor.fetchall()]
 
 
 def gaps_fill_sessions(*, session_ids: Sequence[str], until: datetime) -> int:

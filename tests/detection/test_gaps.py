@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from detection import gaps as gaps_module
 from detection.commit import SessionBatch
 from detection.contexts import SessionContexts
 from detection.gaps import Dropped, gaps_fill
@@ -172,3 +174,21 @@ def test_what_is_missing_after_a_known_gap_begins_where_that_ends() -> None:
     gaps_fill(settled=NO_TIME)
 
     assert gaps(session) == [("video", "stale", 1.0, 1.5, 2), ("video", "lost", 1.5, 3.0, 3)]
+
+
+def test_many_sessions_are_looked_at_in_transactions_of_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaps_module, "_CHUNK", 2)
+    sessions = [make_session() for _ in range(5)]
+    for session in sessions:
+        chained(session, [n / 2 for n in range(20)], without=[3.0])
+    looked_at: list[list[str]] = []
+    fill = gaps_module.gaps_fill_sessions
+
+    def noted(*, session_ids: list[str], until: Any) -> int:
+        looked_at.append(session_ids)
+        return fill(session_ids=session_ids, until=until)
+
+    monkeypatch.setattr(gaps_module, "gaps_fill_sessions", noted)
+    assert gaps_fill(settled=NO_TIME) == 5
+    assert [len(chunk) for chunk in looked_at] == [2, 2, 1]
+    assert sorted(name for chunk in looked_at for name in chunk) == sorted(str(session.id) for session in sessions)
