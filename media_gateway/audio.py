@@ -173,6 +173,7 @@ class AudioIntake:
         self._builder = WindowBuilder()
         self._waiting: deque[_Job] = deque()
         self._job: asyncio.Future[Window] | None = None
+        self._has_failed = False
         self._closed = False
 
     def add(self, packet: RtpPacket) -> tuple[bool, None]:
@@ -255,6 +256,19 @@ class AudioIntake:
         self._job = None
         if self._closed or done.cancelled():
             return
-        window = done.result()
-        self._sink.offer(job.started_at, job.ended_at, window.lead_in_samples, window.samples.astype("<i2").tobytes())
+        error = done.exception()
+        if error is not None:
+            self._fail(error, job)
+        else:
+            window = done.result()
+            pcm = window.samples.astype("<i2").tobytes()
+            self._sink.offer(job.started_at, job.ended_at, window.lead_in_samples, pcm)
         self._work()
+
+    def _fail(self, error: BaseException, job: _Job) -> None:
+        """Count the window as failed, and decode the next one afresh; the first such error is logged."""
+        if not self._has_failed:
+            logger.error("Decoding sound failed in a way nobody expected; logged once per peer.", exc_info=error)
+        self._has_failed = True
+        self._builder = WindowBuilder()
+        self._sink.skip(job.started_at, job.ended_at, "failed")

@@ -203,6 +203,7 @@ class VideoIntake:
         self._job: asyncio.Future[Decoded] | None = None
         self._job_due: list[float] = []
         self._job_clock = self._clock
+        self._has_failed = False
         self._closed = False
 
     @property
@@ -266,14 +267,29 @@ class VideoIntake:
         due, self._job_due = self._job_due, []
         if self._closed or job.cancelled():
             return
-        decoded = job.result()
+        error = job.exception()
+        if error is not None:
+            self._fail(error, due)
+        else:
+            self._take_decoded(job.result(), due)
+        self._start_if_due()
+
+    def _fail(self, error: BaseException, due: list[float]) -> None:
+        """Count what was due as failed, and begin anew at the next key frame; the first such error is logged."""
+        if not self._has_failed:
+            logger.error("Decoding video failed in a way nobody expected; logged once per peer.", exc_info=error)
+        self._has_failed = True
+        self._decoder = FrameDecoder()
+        self._assembler.damage(time.time())
+        self._skip(due, "failed")
+
+    def _take_decoded(self, decoded: Decoded, due: list[float]) -> None:
         if decoded.failed:
             self._assembler.damage(time.time())
         if decoded.picture is not None:
             self._deliver(decoded.picture, due)
         else:
             self._skip(due, "damaged")
-        self._start_if_due()
 
     def _deliver(self, picture: Picture, due: list[float]) -> None:
         captured_at = self._job_clock.captured_at(picture.position)

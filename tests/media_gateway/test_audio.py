@@ -226,3 +226,22 @@ async def test_packets_that_never_fill_a_window_are_bounded(monkeypatch: pytest.
     line = Line(monkeypatch)
     await line.send([(position, b"\x00\x00") for position in range(5000)])
     assert len(line.intake._packets) <= 2000
+
+
+async def test_a_window_whose_decoding_breaks_is_counted_and_the_next_ones_are_decoded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    line, packets = Line(monkeypatch), opus(clicks(5.0))
+    build, calls = WindowBuilder.build, []
+
+    def breaks_twice(self: WindowBuilder, *arguments: Any) -> audio.Window:
+        calls.append(arguments)
+        if len(calls) <= 2:
+            raise MemoryError("no memory for a window")
+        return build(self, *arguments)
+
+    monkeypatch.setattr(WindowBuilder, "build", breaks_twice)
+    await line.send(packets)
+    assert [window[2] for window in line.sink.skipped] == ["failed", "failed"]
+    assert line.starts == pytest.approx([2.0, 3.0], abs=0.001)
+    assert caplog.text.count("logged once per peer") == 1

@@ -255,3 +255,23 @@ async def test_a_closed_intake_takes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     line.intake.close()
     await line.send(frames[1:], first=1)
     assert len(line.sink.samples) == 1
+
+
+async def test_a_decoder_that_breaks_is_replaced_and_what_was_due_is_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    line, film = Line(monkeypatch), vp8_frames(15)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise MemoryError("no memory for a picture")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video.FrameDecoder, "run", broken)
+        await line.send(film)
+        await line.send(film, first=15)
+    assert [reason for _, reason in line.sink.skipped] == ["failed"] * len(line.sink.skipped)
+    assert len(line.sink.skipped) >= 2
+    assert caplog.text.count("logged once per peer") == 1
+    await line.send(film, first=30)  # it begins with a key frame
+    await line.send(film, first=45)
+    assert len(line.sink.samples) >= 2
