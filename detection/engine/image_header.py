@@ -14,6 +14,11 @@ from detection.engine.media_errors import ImageError
 _JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
 _JPEG_START_OF_SCAN, _JPEG_END = 0xDA, 0xD9
+MAX_JPEG_SCANS = 100
+"""Encoders write ten or so. Each scan costs a pass over the whole picture, even if it is a few bytes in the file."""
+_PNG_COMPRESSED = frozenset({b"zTXt", b"iTXt", b"iCCP"})
+MAX_PNG_COMPRESSED = 16
+"""Chunks beside the picture that the decoder unpacks too: up to 8 MB of each, out of a thousandth of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ def _read(data: bytes) -> ImageHeader:
 def _read_jpeg(data: bytes) -> ImageHeader:
     """Walk from marker to marker to the end-of-image marker; what cameras append after it does not matter."""
     header: ImageHeader | None = None
+    scans = 0
     at = 2
     while True:
         marker, at = _next_marker(data, at)
@@ -68,6 +74,9 @@ def _read_jpeg(data: bytes) -> ImageHeader:
             header = ImageHeader("JPEG", width, height)
         at += length
         if marker == _JPEG_START_OF_SCAN:
+            scans += 1
+            if scans > MAX_JPEG_SCANS:
+                raise _invalid(f"The picture is stored in more than {MAX_JPEG_SCANS} scans.")
             at = _end_of_scan(data, at)
 
 
@@ -98,10 +107,13 @@ def _read_png(data: bytes) -> ImageHeader:
     if data[12:16] != b"IHDR":
         raise _invalid("The picture has no PNG header.")
     width, height = struct.unpack_from(">II", data, 16)
-    at = 8
+    at, compressed = 8, 0
     while True:
         length, kind = struct.unpack_from(">I4s", data, at)
         at += 12 + length
+        compressed += kind in _PNG_COMPRESSED
+        if compressed > MAX_PNG_COMPRESSED:
+            raise _invalid(f"The picture has more than {MAX_PNG_COMPRESSED} compressed texts.")
         if kind == b"IEND":
             return ImageHeader("PNG", width, height)
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection.engine.image_header import read_header
+from detection.engine.image_header import MAX_JPEG_SCANS, MAX_PNG_COMPRESSED, read_header
 from detection.engine.media import ImageError, decode_frame, decode_image, pcm16_to_float
 from tests.engine.scenes import encoded, jpeg
 
@@ -232,3 +232,40 @@ def test_pcm_becomes_float():
     assert len(pcm16_to_float(b"")) == 0
     with pytest.raises(ValueError, match="multiple"):
         pcm16_to_float(b"\0\0\0")
+
+
+def progressive(*, repeats: int, side: int = 2000) -> tuple[bytes, int]:
+    """Return a progressive JPEG whose last scan is repeated, and how many scans it has."""
+    data = encoded(np.full((side, side, 3), 90, np.uint8), ".jpg", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * repeats + data[-2:], data.count(b"\xff\xda") + repeats
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_without_decoding_them():
+    bomb, scans = progressive(repeats=5000)
+    assert scans > 5000
+    started = time.perf_counter()
+    with pytest.raises(ImageError) as caught:
+        decode_image(bomb)
+    assert caught.value.code == "image_invalid"
+    assert time.perf_counter() - started < 0.5
+
+
+def test_a_jpeg_of_as_many_scans_as_are_allowed_is_read_soon():
+    _, plain = progressive(repeats=0)
+    data, scans = progressive(repeats=MAX_JPEG_SCANS - plain)
+    assert scans == MAX_JPEG_SCANS
+    started = time.perf_counter()
+    assert decode_image(data).shape == (2000, 2000, 3)
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(("texts", "fits"), [(MAX_PNG_COMPRESSED, True), (1000, False)])
+def test_a_png_of_very_many_compressed_texts_is_refused_without_unpacking_them(texts, fits):
+    png = encoded(picture(), ".png")
+    body = b"zTXtComment\0\0" + zlib.compress(bytes(7_900_000), 9)
+    text = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    started = time.perf_counter()
+    with contextlib.nullcontext() if fits else pytest.raises(ImageError, match="compressed texts"):
+        decode_image(png[:33] + text * texts + png[33:])
+    assert time.perf_counter() - started < 10
