@@ -8,8 +8,8 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
-from django.contrib.auth.models import Group
-from django.db.models import QuerySet
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -26,7 +26,16 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(BaseGroupAdmin, ModelAdmin):  # type: ignore[misc]
-    """Named sets of permissions."""
+    """Named sets of permissions, over all organisations. Only superusers change them: one may be in them oneself."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return bool(request.user.is_superuser)
 
 
 @admin.register(Organisation)
@@ -70,6 +79,13 @@ class UserAdmin(BaseUserAdmin, OrganisationScopedAdmin):  # type: ignore[type-ar
         people: QuerySet[User] = super().get_queryset(request)
         return people if organisation_seen_by(request) is None else people.filter(is_superuser=False)
 
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Deny changing who may do more: a new password would make their rights one's own."""
+        return super().has_change_permission(request, obj) and (obj is None or _may_all_of(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and (obj is None or _may_all_of(request, obj))
+
     def get_exclude(self, request: HttpRequest, obj: User | None = None) -> Any:
         return None  # the fieldsets below leave out what is not theirs
 
@@ -81,6 +97,16 @@ class UserAdmin(BaseUserAdmin, OrganisationScopedAdmin):  # type: ignore[type-ar
             (title, options | {"fields": [field for field in options["fields"] if field not in _ABOVE]})
             for title, options in sets
         ]
+
+
+def _may_all_of(request: HttpRequest, person: User) -> bool:
+    """Tell whether who asks has every right of ``person``; those of a deactivated one count, they come back."""
+    user = request.user
+    if user.is_superuser:
+        return True
+    given = Permission.objects.filter(Q(user=person) | Q(group__user=person)).select_related("content_type")
+    theirs = {f"{permission.content_type.app_label}.{permission.codename}" for permission in given}
+    return not person.is_superuser and user.has_perms(theirs)
 
 
 class APIKeyForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -387,4 +388,47 @@ class TestPeople:
 
 def test_scopes_are_offered_in_words(root: Client) -> None:
     page = root.get(url(APIKey, "add")).content.decode()
+    @pytest.mark.parametrize("active", [True, False])
+    @pytest.mark.parametrize("by_group", [True, False])
+    def test_who_may_do_more_cannot_be_changed(self, organisation: Organisation, active: bool, by_group: bool) -> None:
+        manager = make_user(organisation, permissions=permissions(User))
+        above = make_user(organisation, permissions=[] if by_group else ["view_evidence"])
+        if by_group:
+            group = Group.objects.create(name="reviewers")
+            group.permissions.set(Permission.objects.filter(codename="view_evidence"))
+            above.groups.add(group)
+        above.is_active = active
+        above.save()
+        client = Client()
+        client.force_login(manager)
+
+        password = {"password1": "a-long-passphrase", "password2": "a-long-passphrase", "usable_password": "true"}
+        to_password = reverse("admin:auth_user_password_change", args=[above.pk])
+        assert client.post(to_password, password).status_code == 403
+        sent = {"username": "renamed", "is_active": "on", "is_staff": "on"}
+        assert client.post(url(User, "change", above.pk), sent).status_code == 403
+        assert client.post(url(User, "delete", above.pk), {"post": "yes"}).status_code == 403
+        stored = User.objects.get(pk=above.pk)
+        assert (stored.username, stored.password, stored.is_active) == (above.username, above.password, active)
+
+    def test_who_may_do_no_more_gets_a_new_password(self, organisation: Organisation) -> None:
+        manager = make_user(organisation, permissions=[*permissions(User), "view_evidence"])
+        person = make_user(organisation, permissions=["view_evidence"])
+        client = Client()
+        client.force_login(manager)
+        password = {"password1": "a-long-passphrase", "password2": "a-long-passphrase", "usable_password": "true"}
+        to_password = reverse("admin:auth_user_password_change", args=[person.pk])
+        assert client.post(to_password, password).status_code == 302
+        person.refresh_from_db()
+        assert person.check_password("a-long-passphrase")
+
+    def test_only_superusers_change_groups(self, root: Client, organisation: Organisation) -> None:
+        group = Group.objects.create(name="proctors")
+        client = Client()
+        client.force_login(make_user(organisation, permissions=permissions(Group)))
+        address = url(Group, "change", group.pk)
+        assert client.get(address).status_code == 200  # to look at
+        assert client.post(address, {"name": "gods"}).status_code == 403
+        assert root.post(address, {"name": "gods"}).status_code == 302
+
     assert all(escape(label) in page for _, label in Scope.choices)
