@@ -35,6 +35,7 @@ ENGINE_QUEUES = frozenset({QUEUE_VISION, QUEUE_AUDIO, QUEUE_ENROLLMENT})
 """A worker that takes none of these loads no model."""
 
 WATCH_INTERVAL_S = 1.0
+DEVICES = ("cpu", "cuda")
 
 MODEL_MILLISECONDS = Gauge(
     "sdproctor_model_milliseconds",
@@ -118,6 +119,13 @@ class Heart(threading.Thread):
             self._redis.delete(self._key)
         except RedisError as error:
             logger.warning("Redis does not take the heartbeat back, it expires: %s", error)
+
+
+@signals.worker_init.connect
+def check_device(**_signal: Any) -> None:
+    """Refuse to start where ``MODEL_DEVICE`` means nothing: else every pool process would fail, again and again."""
+    if device() not in DEVICES:
+        raise SystemExit(f"MODEL_DEVICE must be one of {', '.join(DEVICES)}, not {device()!r}.")
 
 
 @signals.worker_ready.connect

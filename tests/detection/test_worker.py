@@ -127,3 +127,18 @@ def test_a_real_worker_loads_its_models_only_where_they_are_needed(
         running.terminate()
         running.wait(20)
     assert not redis_client.keys("heartbeat:worker:*")
+
+
+def test_a_device_that_there_is_not_stops_the_worker_with_its_name() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "proctor_site", "worker", "-Q", "vision", "-c", "1"],
+        cwd=ROOT,
+        env=os.environ | {"MODEL_DEVICE": "tpu"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "MODEL_DEVICE must be one of cpu, cuda, not 'tpu'." in done.stderr
