@@ -205,7 +205,7 @@ if TRITON_ENABLED:
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"expected_answers": {"()": "proctor_site.health.ExpectedAnswers"}},
+    "filters": {"expected_answers": {"()": "proctor_site.log_filters.ExpectedAnswers"}},
     "loggers": {  # Celery tells of every single task otherwise, and sweeps run every other second
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
