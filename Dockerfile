@@ -44,7 +44,7 @@ RUN if [ -n "$REQUIREMENTS" ]; then pip uninstall -y onnxruntime && pip install 
 COPY --from=weights /srv/weights /srv/weights
 USER proctor
 EXPOSE 9090
-CMD ["sh", "-c", "python -m proctor_site.metrics_server & exec celery -A proctor_site worker -Q ${QUEUES:-vision,audio,enrollment,alerts} -P ${WORKER_POOL:-prefork} --loglevel ${LOG_LEVEL:-INFO}"]
+CMD ["sh", "-c", "python -m proctor_site.metrics_server & exec celery -A proctor_site worker -Q ${QUEUES:-vision,audio,enrollment,sweeps,alerts} -P ${WORKER_POOL:-prefork} --loglevel ${LOG_LEVEL:-INFO}"]
 
 FROM app AS web
 USER root

@@ -15,6 +15,7 @@ QUEUE_VISION = "vision"
 QUEUE_AUDIO = "audio"
 QUEUE_ALERTS = "alerts"
 QUEUE_ENROLLMENT = "enrollment"
+QUEUE_SWEEPS = "sweeps"  # what beat asks for by the clock: a receiver of alerts that never answers must not hold it up
 
 TASK_ANALYSE_FRAMES = "detection.analyse_frames"
 TASK_ANALYSE_AUDIO = "detection.analyse_audio"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from celery import shared_task
+from celery.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
 
 from detection.engine import quality
 from detection.engine.detectors.identity import MODEL_NAME
@@ -15,8 +18,11 @@ from enrollment.embedding import TASK_EMBED, ImageProblem, ImageReading, images_
 
 logger = logging.getLogger(__name__)
 
+_SOFT_LIMIT_S: Final = 0.75 * settings.ENROLL_TIMEOUT_S
+"""Then the pictures are refused. A decoder that does not even notice is killed once nobody waits for it any more."""
 
-@shared_task(name=TASK_EMBED)
+
+@shared_task(name=TASK_EMBED, soft_time_limit=_SOFT_LIMIT_S, time_limit=settings.ENROLL_TIMEOUT_S)
 def embed(*, request_id: str, count: int) -> None:
     """Read the pictures of a request and answer it; if that fails, tell whoever waits before failing."""
     images = images_fetch(request_id, count)
@@ -26,6 +32,10 @@ def embed(*, request_id: str, count: int) -> None:
     try:
         engine = get_engine()
         readings = [image_read(image, engine=engine) for image in images]
+    except SoftTimeLimitExceeded:
+        logger.warning("The pictures of the embedding %s were given up after %g s.", request_id, _SOFT_LIMIT_S)
+        problem = ImageProblem("image_invalid", f"The pictures could not be read within {_SOFT_LIMIT_S:g} s.")
+        readings = [_unusable(problem) for _ in images]
     except Exception:
         readings_send(request_id, None)
         raise

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 from kombu.exceptions import OperationalError as BrokerError
@@ -19,6 +19,7 @@ from rest_framework.views import set_rollback
 
 from accounts.auth import REALM
 from accounts.problems import CODES, CONTENT_TYPE, Problem
+from proctor_site.answers import problem_page
 
 logger = logging.getLogger(__name__)
 
@@ -122,11 +123,6 @@ def flatten(detail: Any, path: str = "") -> dict[str, list[str]]:
 
 
 # --- Outside Django REST framework's views ----------------------------------------------------------------------------
-def problem_page(problem: Problem) -> JsonResponse:
-    """Return the answer as a plain Django response."""
-    return JsonResponse(problem.to_dict(), status=problem.status, headers=problem.headers, content_type=CONTENT_TYPE)
-
-
 @csrf_exempt
 def api_not_found(request: HttpRequest, rest: str = "") -> HttpResponse:
     """Answer every address below ``/api/`` that is none, whatever ``DEBUG`` says."""

@@ -14,16 +14,17 @@ from typing import Any, Final
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.http import require_safe
 from redis.exceptions import RedisError
 
 from accounts.redis_client import get_redis
 from detection import messages
 from proctor_site import heartbeats
+from proctor_site.answers import reads_only
 
 logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S: Final = 1.0
+SWEPT_LATELY_S: Final = 30.0
 UP: Final = "up"
 DOWN: Final = "down"
 DEGRADED: Final = "degraded"
@@ -31,13 +32,13 @@ DEGRADED: Final = "degraded"
 Part = dict[str, Any]
 
 
-@require_safe
+@reads_only
 def live(request: HttpRequest) -> HttpResponse:
     """Answer that this process runs; it asks nobody else."""
     return JsonResponse({"status": UP})
 
 
-@require_safe
+@reads_only
 def health(request: HttpRequest) -> HttpResponse:
     """Ask every part, each for at most ``PROBE_TIMEOUT_S``; 503 when one is down."""
     running = {name: probe.start() for name, probe in _PROBES.items()}
@@ -117,20 +118,28 @@ def gateway_part() -> Part:
 
 
 def alerts_part() -> Part:
-    """List the workers of the alerts queue; ``swept_at`` is when one last finished the sweep that beat queues.
-
-    Without a recent sweep the threads may all be waiting for slow receivers (degraded); without any, nothing leaves.
-    """
+    """List the workers of the alerts queue that gave a sign of life lately."""
     workers = [_scalars(beat) for beat in _heartbeats(heartbeats.alerts_heartbeat_key("*"))]
-    swept = next((beat["at"] for beat in _heartbeats(heartbeats.SWEPT_KEY)), None)
-    part: Part = {"status": UP, "workers": workers, "swept_at": swept}
     if not workers:
-        return part | {"status": DOWN, "reason": "no alerts worker gave a sign of life"}
-    if swept is None:
-        return part | {"status": DOWN, "reason": "the sweep does not run"}
-    if time.time() - swept > messages.HEARTBEAT_TTL_S:
-        return part | {"status": DEGRADED, "reason": "the sweep has not run lately"}
-    return part
+        return {"status": DOWN, "reason": "no alerts worker gave a sign of life", "workers": []}
+    return {"status": UP, "workers": workers}
+
+
+def sweeps_part() -> Part:
+    """Tell when each sweep was last finished: down without one, degraded when it was not lately."""
+    times = {task: _swept_at(task) for task in heartbeats.SWEEPS}
+    never = [task for task, at in times.items() if at is None]
+    oldest = time.time() - SWEPT_LATELY_S
+    late = [task for task, at in times.items() if at is not None and at < oldest]
+    if never:
+        return {"status": DOWN, "reason": f"not run: {', '.join(never)}", "swept_at": times}
+    if late:
+        return {"status": DEGRADED, "reason": f"not run lately: {', '.join(late)}", "swept_at": times}
+    return {"status": UP, "swept_at": times}
+
+
+def _swept_at(task: str) -> float | None:
+    return next((float(sign["at"]) for sign in _heartbeats(heartbeats.swept_key(task))), None)
 
 
 def beat_part() -> Part:
@@ -182,4 +191,5 @@ _PROBES: Final[dict[str, Probe]] = {
     "gateway": Probe(gateway_part),
     "alerts": Probe(alerts_part),
     "beat": Probe(beat_part),
+    "sweeps": Probe(sweeps_part),
 }

@@ -99,7 +99,8 @@ X_FRAME_OPTIONS = "DENY"
 
 # --- REST and its documentation ---------------------------------------------------------------------------------------
 IMAGE_MAX_BYTES = env.int("IMAGE_MAX_BYTES", default=10 * 1024 * 1024)
-BODY_MAX_BYTES = 7 * IMAGE_MAX_BYTES  # five pictures as base64 in JSON
+BODY_MAX_BYTES = 7 * IMAGE_MAX_BYTES  # five pictures as base64 in JSON, from somebody with a key or a token
+SMALL_BODY_MAX_BYTES = 1 << 20  # everything else
 FILE_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES  # pictures of faces stay in memory, never in a temporary file of ours
 ENROLL_TIMEOUT_S = env.float("ENROLL_TIMEOUT_S", default=20.0)
 METRICS_ALLOWED_NETWORKS = env.list("METRICS_ALLOWED_NETWORKS", default=list(metrics_access.PRIVATE))
@@ -165,14 +166,16 @@ CELERY_TASK_ROUTES: dict[str, dict[str, Any]] = {
     messages.TASK_ANALYSE_AUDIO: {"queue": messages.QUEUE_AUDIO},
     messages.TASK_NOTE_TECHNICAL: {"queue": messages.QUEUE_AUDIO},
     messages.TASK_CLOSE_SESSION: {"queue": messages.QUEUE_AUDIO},
+    "detection.*": {"queue": messages.QUEUE_SWEEPS},  # all others of detection; routes are tried in this order
+    "sessions.*": {"queue": messages.QUEUE_SWEEPS},
     "enrollment.*": {"queue": messages.QUEUE_ENROLLMENT},
     "alerts.*": {"queue": messages.QUEUE_ALERTS},
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
-    "detection-sweep": {"task": "detection.sweep", "schedule": 2.0, "options": {"expires": 2}},
-    "detection-fill-gaps": {"task": "detection.fill_gaps", "schedule": 15.0, "options": {"expires": 15}},
+    "detection-sweep": {"task": "detection.sweep", "schedule": 2.0, "options": {"expires": 10}},
+    "detection-fill-gaps": {"task": "detection.fill_gaps", "schedule": 15.0, "options": {"expires": 30}},
     "detection-partitions": {"task": "detection.make_partitions", "schedule": 86400.0, "options": {"expires": 3600}},
-    "sessions-sweep": {"task": "sessions.sweep", "schedule": 10.0, "options": {"expires": 10}},
+    "sessions-sweep": {"task": "sessions.sweep", "schedule": 10.0, "options": {"expires": 20}},
     "alerts-sweep": {"task": "alerts.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "evidence-sweep": {"task": "alerts.evidence_sweep", "schedule": 600.0, "options": {"expires": 600}},
 }

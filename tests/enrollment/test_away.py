@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from redis import Redis
 from rest_framework.test import APIClient
 
@@ -64,6 +65,26 @@ def test_a_worker_that_fails_says_so_at_once(
     assert time.monotonic() - started < 3
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")
     assert "weights" not in response.content.decode()
+
+
+def test_pictures_that_take_too_long_to_read_are_refused(
+    client: APIClient, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker runs here, on the real message; Celery's signal comes while a picture is decoded."""
+
+    def slow(data: bytes) -> Any:
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr("enrollment.tasks.get_engine", lambda: None)
+    monkeypatch.setattr("enrollment.tasks.decode_image", slow)
+    monkeypatch.setattr(current_app, "send_task", lambda name, kwargs, **_: embed(**kwargs))
+    response = enroll(client, IMAGE)
+    assert (response.status_code, response.json()["code"]) == (422, "image_invalid")
+    assert "within" in response.json()["detail"]
+
+
+def test_one_request_holds_a_worker_no_longer_than_anybody_waits(settings: Any) -> None:
+    assert 0 < embed.soft_time_limit < embed.time_limit <= settings.ENROLL_TIMEOUT_S
 
 
 def test_without_redis_the_answer_is_503(client: APIClient, settings: Any) -> None:

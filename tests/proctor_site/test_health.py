@@ -18,7 +18,7 @@ from redis import Redis
 from detection.messages import gateway_heartbeat_key, worker_heartbeat_key
 from proctor_site import health
 from proctor_site.embedded.ports import free_port
-from proctor_site.heartbeats import SWEPT_KEY, alerts_heartbeat_key, beat_heartbeat_key
+from proctor_site.heartbeats import SWEEPS, alerts_heartbeat_key, beat_heartbeat_key, swept_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,7 +44,7 @@ def beats(redis_client: Redis) -> Redis:
     redis_client.set(worker_heartbeat_key("box:7"), json.dumps(WORKER))
     redis_client.set(gateway_heartbeat_key("g1"), json.dumps({"hostname": "box", "peers": 3}))
     sign = json.dumps({"hostname": "box", "pid": 8, "at": time.time()})
-    for key in (alerts_heartbeat_key("box:8"), beat_heartbeat_key("box:9"), SWEPT_KEY):
+    for key in (alerts_heartbeat_key("box:8"), beat_heartbeat_key("box:9"), *map(swept_key, SWEEPS)):
         redis_client.set(key, sign)
     return redis_client
 
@@ -54,7 +54,7 @@ def test_when_all_parts_work_it_is_200_and_lists_models_with_their_provider() ->
     status, document = ask()
     assert (status, document["status"]) == (200, "up")
     parts = document["parts"]
-    assert set(parts) == {"database", "redis", "workers", "gateway", "alerts", "beat"}
+    assert set(parts) == {"database", "redis", "workers", "gateway", "alerts", "beat", "sweeps"}
     assert {part["status"] for part in parts.values()} == {"up"}
     assert parts["workers"]["workers"][0]["models"] == {"yunet": {"provider": "CPUExecutionProvider", "mean_ms": 7.5}}
     assert parts["gateway"]["gateways"] == [{"hostname": "box", "peers": 3}]
@@ -71,17 +71,18 @@ def test_without_one_of_the_processes_it_is_503(beats: Redis, missing: str) -> N
     assert {name for name, found in document["parts"].items() if found["status"] == "down"} == {part}
 
 
-def test_when_the_sweep_never_ran_no_alert_leaves_and_it_is_503(beats: Redis) -> None:
-    beats.delete(SWEPT_KEY)
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_when_a_sweep_does_not_run_it_is_503_though_everybody_lives(beats: Redis, sweep: str) -> None:
+    beats.delete(swept_key(sweep))
     status, document = ask()
-    assert (status, document["parts"]["alerts"]["reason"]) == (503, "the sweep does not run")
+    assert (status, document["parts"]["sweeps"]["reason"]) == (503, f"not run: {sweep}")
     assert document["parts"]["beat"]["status"] == "up"
 
 
 def test_when_the_sweep_is_held_up_it_is_degraded(beats: Redis) -> None:
-    beats.set(SWEPT_KEY, json.dumps({"at": time.time() - 30}))
+    beats.set(swept_key("alerts.sweep"), json.dumps({"at": time.time() - 40}))
     status, document = ask()
-    assert (status, document["status"], document["parts"]["alerts"]["status"]) == (200, "degraded", "degraded")
+    assert (status, document["status"], document["parts"]["sweeps"]["status"]) == (200, "degraded", "degraded")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,9 @@ def test_without_redis_it_says_so_without_addresses(settings: Any) -> None:
     status, document = ask()
     assert status == 503
     assert document["parts"]["database"]["status"] == "up"
-    assert {document["parts"][name]["status"] for name in ("redis", "workers", "gateway", "alerts", "beat")} == {"down"}
+    assert {
+        document["parts"][name]["status"] for name in ("redis", "workers", "gateway", "alerts", "beat", "sweeps")
+    } == {"down"}
     assert str(port) not in json.dumps(document)
     assert "hidden-password" not in json.dumps(document)
 
@@ -148,7 +151,7 @@ def test_a_database_that_hangs_is_not_waited_for_and_no_threads_pile_up(
         status, document = ask()
         assert (status, document["parts"]["database"]["status"]) == (503, "down")
     assert time.monotonic() - started < 5.0
-    assert threading.active_count() <= threads + 6
+    assert threading.active_count() <= threads + 7
     released.set()
 
 
@@ -171,7 +174,10 @@ def test_that_a_part_is_down_is_no_error_of_the_web_process(
 
 
 def test_only_reading_is_answered() -> None:
-    assert Client().post("/.well-known/health").status_code == 405
+    response = Client(enforce_csrf_checks=True).post("/.well-known/health")
+    assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+    assert response["Content-Type"] == "application/problem+json"
+    assert response["Allow"] == "GET, HEAD"
     assert Client().head("/.well-known/live").status_code == 200
 
 
