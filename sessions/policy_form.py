@@ -10,6 +10,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from detection.engine.policy import DEFAULT_POLICY, PolicyError
 from detection.engine.policy import Policy as EnginePolicy
+from sessions.policy_words import DESCRIPTIONS
 
 _UNITS = ("s", "px", "deg")
 
@@ -76,12 +77,26 @@ _FIELDS = {field_name(path): _form_field(path, default) for path, default in lea
 PolicyForm: type[_PolicyFormBase] = type("PolicyForm", (_PolicyFormBase,), _FIELDS)
 
 
+_ROW = 7
+"""Fields that fit side by side: as many as a rule has."""
+
+
 def fieldsets() -> Fieldsets:
-    """Return the form's groups: one per rule and detector, each on one line."""
+    """Return the form's groups: one per rule and detector, with what it means, in lines that fit the page."""
     sections: dict[str, list[str]] = {}
     for path, _ in leaves(DEFAULT_POLICY.to_dict()):
         sections.setdefault(path.rpartition(".")[0], []).append(field_name(path))
-    return [(_title(section), {"fields": [tuple(names)]}) for section, names in sections.items()]
+    return [
+        (_title(section), {"fields": _lines(names), "description": DESCRIPTIONS[section]})
+        for section, names in sections.items()
+    ]
+
+
+def _lines(names: list[str]) -> list[tuple[str, ...]]:
+    """Share the fields out over as few lines as fit, all about equally long."""
+    count = -(-len(names) // _ROW)
+    size = -(-len(names) // count)
+    return [tuple(names[at : at + size]) for at in range(0, len(names), size)]
 
 
 def _title(section: str) -> str:

@@ -1,0 +1,69 @@
+"""What each section of a policy means, for the people who set it: unit and direction of every number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+_TIMES = (
+    "It must hold for <b>hold</b> seconds to open an incident and be calm for <b>release</b> seconds to "
+    "close it; then nothing of the kind opens for <b>cooldown</b> seconds. <b>Severity</b> is the weight, "
+    "0 to 1."
+)
+
+DESCRIPTIONS: Final[Mapping[str, str]] = {
+    "rules.NO_FACE": (
+        "Nobody is in view: the number of faces, doubtful ones included, is <b>below enter</b>, and calm "
+        f"again at exit or more. {_TIMES}"
+    ),
+    "rules.MULTIPLE_PERSONS": (
+        "More than one person is in view: the number of faces beyond doubt is <b>enter or more</b>, and "
+        f"calm again below exit. {_TIMES}"
+    ),
+    "rules.FACE_MISMATCH": (
+        "Somebody else is in view: the similarity with the enrolled face, 0 to 1, is <b>below enter</b>, "
+        f"and calm again at exit or more. A higher number accuses sooner. {_TIMES}"
+    ),
+    "rules.SPEECH_DETECTED": (
+        "Somebody speaks: the share of speech in a window of sound, 0 to 1, is <b>enter or more</b>, and "
+        f"calm again below exit. A lower number reports sooner. {_TIMES}"
+    ),
+    "rules.CONNECTION_LOST": (
+        f"Technical: the candidate's connection is gone (1) or stands (0); leave enter and exit at 1. {_TIMES}"
+    ),
+    "rules.CAMERA_LOST": (
+        "Technical: the connection stands but no picture comes (1) or one does (0); leave enter and exit "
+        f"at 1. {_TIMES}"
+    ),
+    "rules.MICROPHONE_SILENT": (
+        "Technical: the loudness in dBFS, -120 (nothing) to 0 (as loud as can be), is <b>below enter</b>, "
+        f"and calm again at exit or more. {_TIMES}"
+    ),
+    "sampling": (
+        "What is looked at: pictures per second of video, and the length in seconds of each window of "
+        "sound. More pictures find short things and need more computing."
+    ),
+    "detectors.faces": (
+        "The model's certainty, 0 to 1: from <b>min score</b> on a face is possibly there and keeps "
+        "NO_FACE from opening; from <b>sure score</b> on it counts as a person for MULTIPLE_PERSONS."
+    ),
+    "detectors.identity": (
+        "The face is compared at least every <b>interval</b> seconds, in doubt in every picture. A face "
+        "smaller than <b>min face</b> (pixels), darker than <b>min brightness</b> (0 to 255), with less "
+        "than <b>min contrast</b> (grey values), turned further than <b>max turn</b> (degrees), or below "
+        "<b>min strength</b> or <b>min clarity</b> decides nothing. Below <b>clear strength</b> or "
+        "<b>clear clarity</b> only a similarity under <b>unclear mismatch</b> (0 to 1) counts against the "
+        "candidate."
+    ),
+    "detectors.speech": (
+        "From this probability on, 0 to 1, a piece of sound of 32 ms counts as speech. A lower number "
+        "finds quieter speech and more noise."
+    ),
+    "detectors.level": ("Whether loudness is measured; MICROPHONE_SILENT needs it."),
+    "": (
+        "<b>Lateness</b>: seconds to wait for samples that are late. <b>Gap</b>: after a pause longer "
+        "than this many seconds the time between counts as not looked at, and behaviour incidents end at "
+        "the last sample before it."
+    ),
+}
+"""By section of the policy document, such as ``rules.NO_FACE``. HTML, written here alone."""
