@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django.db.models import ForeignKey, Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -141,6 +142,11 @@ def coloured(colours: Mapping[str, str], *, description: str, ordering: str | No
     return decorate
 
 
+def badge(word: str, colours: Mapping[str, str]) -> SafeString:
+    """Return a word as the label in colour that ``coloured`` makes of it in lists, for a row's own page."""
+    return render_to_string("unfold/helpers/label.html", {"type": colours.get(word, ""), "text": word})
+
+
 def link_to_list(model: str, text: object, **filters: object) -> SafeString:
     """Return a link to the admin's list of ``model`` (``app_label.name``) under ``filters``."""
     url = reverse(f"admin:{model.replace('.', '_')}_changelist")
@@ -156,5 +162,5 @@ def link_to(row: Model | None) -> SafeString | str:
 
 
 def as_json(value: object) -> SafeString:
-    """Return a document as indented text."""
+    """Return a document as indented text; signed addresses in it are longer than any screen and wrap."""
     return format_html('<pre class="text-xs whitespace-pre-wrap">{}</pre>', json.dumps(value, indent=2))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from alerts.models import Incident
+from django.utils.timezone import localtime
+
+from alerts.models import Evidence, Incident
 from alerts.severity import excess
 from detection.engine.policy import SCALES, EventType
 
@@ -17,9 +20,47 @@ _MEASURED: Mapping[str, tuple[str, str]] = {
     EventType.SPEECH_DETECTED: ("share of speech in a window of sound", ""),
     EventType.MICROPHONE_SILENT: ("loudness of the microphone", " dBFS"),
 }
+_EXTREMES: Mapping[str, str] = {
+    EventType.NO_FACE: "Fewest faces",
+    EventType.MULTIPLE_PERSONS: "Most faces",
+    EventType.FACE_MISMATCH: "Lowest similarity (0 to 1)",
+    EventType.SPEECH_DETECTED: "Largest share of speech (0 to 1)",
+    EventType.MICROPHONE_SILENT: "Quietest (dBFS)",
+}
+_RAW: Mapping[str, str] = {
+    EventType.NO_FACE: "Faces at the decision",
+    EventType.MULTIPLE_PERSONS: "Faces at the decision",
+    EventType.FACE_MISMATCH: "Raw score (cosine, -1 to 1, at the decision)",
+    EventType.SPEECH_DETECTED: "Share of speech at the decision",
+    EventType.MICROPHONE_SILENT: "Loudness at the decision (dBFS)",
+}
 _PLAIN: Mapping[str, str] = {
     EventType.CONNECTION_LOST: "The connection was gone",
     EventType.CAMERA_LOST: "The camera sent nothing",
+}
+_NAMES: Mapping[str, str] = {
+    "faces.count": "Faces beyond doubt",
+    "faces.possible": "Faces, the doubtful ones included",
+    "identity.comparison_score": "Raw score (cosine, -1 to 1)",
+    "identity.similarity": "Similarity with the enrolled face (0 to 1)",
+    "identity.decided": "Picture good enough to decide",
+    "identity.reason": "Why it was not good enough",
+    "identity.model": "Face model",
+    "identity.quality.width_px": "Width of the face (pixels)",
+    "identity.quality.sharpness": "Sharpness of the face (0.02 and more is sharp)",
+    "identity.quality.brightness": "Brightness of the face (0 to 255)",
+    "identity.quality.contrast": "Contrast of the face",
+    "identity.quality.yaw_deg": "Turned sideways (degrees)",
+    "identity.quality.pitch_deg": "Turned up or down (degrees)",
+    "identity.strength": "Strength of the face to the model",
+    "speech.share": "Share of speech in the window (0 to 1)",
+    "speech.peak": "Highest probability of speech (0 to 1)",
+    "speech.first_at": "First speech",
+    "speech.last_at": "Last speech",
+    "speech.chunks": "Pieces of sound judged",
+    "level.rms_dbfs": "Loudness (dBFS)",
+    "level.peak_dbfs": "Loudest moment (dBFS)",
+    "technical.kind": "What the gateway noted",
 }
 
 
@@ -45,6 +86,18 @@ def sentence(incident: Incident) -> str:
     return f"The {what} was {side}{unit} {hold}. Its most extreme value was {incident.peak_value:.3g}{unit}."
 
 
+def scores(incident: Incident) -> list[tuple[str, str]]:
+    """Return the model's own number and the most extreme measure, each named with its scale; none for lost media."""
+    if incident.event_type in _PLAIN:
+        return []
+    raw = "-" if incident.raw_score is None else f"{incident.raw_score:.4g}"
+    extreme = f"{incident.peak_value:.4g}"
+    if incident.peak_at is not None:
+        extreme += f" at {clock(incident.peak_at)}"
+    kind = incident.event_type
+    return [(_RAW.get(kind, "Raw score"), raw), (_EXTREMES.get(kind, "Most extreme"), extreme)]
+
+
 def severity_sum(incident: Incident) -> str:
     """Write out how the severity came about."""
     rule = incident.rule
@@ -56,7 +109,27 @@ def measures(incident: Incident) -> list[Row]:
     """Return every number and word that was measured at the onset, at the decision and at the peak."""
     moments = [_flat(incident.measures.get(name) or {}) for name in ("onset", "decision", "peak")]
     names = sorted(set().union(*moments))
-    return [Row(name, *(_shown(moment.get(name)) for moment in moments)) for name in names]
+    return [Row(_readable(name), *(_shown(name, moment.get(name)) for moment in moments)) for name in names]
+
+
+def captions(incident: Incident, pictures: Iterable[Evidence]) -> list[tuple[Evidence, str]]:
+    """Name each picture by the moments it is nearest to and its time: ``Onset, peak · 16:46:35 UTC``."""
+    rows = list(pictures)
+    named: dict[Any, list[str]] = {row.pk: [] for row in rows}
+    moments = {"onset": incident.started_at, "decision": incident.decided_at, "peak": incident.peak_at}
+    for name, at in moments.items():
+        if at is not None and rows:
+            named[min(rows, key=lambda row: abs(row.captured_at - at)).pk].append(name)
+    return [(row, _caption(named[row.pk], row.captured_at)) for row in rows]
+
+
+def _caption(moments: list[str], at: datetime) -> str:
+    return f"{(', '.join(moments) or 'meanwhile').capitalize()} · {clock(at)}"
+
+
+def clock(at: datetime) -> str:
+    """Return the time of day with its zone, as the admin shows it."""
+    return f"{localtime(at):%H:%M:%S %Z}"
 
 
 def _flat(measured: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -70,7 +143,15 @@ def _flat(measured: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _shown(value: Any) -> str:
+def _readable(path: str) -> str:
+    return _NAMES.get(path) or path.replace(".", ", ").replace("_", " ").capitalize()
+
+
+def _shown(path: str, value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if path.endswith("_at") and isinstance(value, int | float):
+        return clock(datetime.fromtimestamp(value, UTC))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.urls import reverse
 
 _SIDEBAR: Final = {
@@ -51,13 +54,25 @@ def _item(title: str, icon: str, model: str) -> dict[str, Any]:
     return {"title": title, "icon": icon, "link": reverse(f"admin:{name}_changelist")}
 
 
+def landing(request: HttpRequest) -> HttpResponse:
+    """Open the first list of the sidebar that this person may see: the sessions, for a proctor."""
+    if not admin.site.has_permission(request):
+        return redirect(f"{reverse('admin:login')}?{urlencode({'next': request.get_full_path()})}")
+    groups = sidebar(request)
+    if not groups:
+        told = f"{request.user} may see nothing here yet. Ask an administrator for permissions."
+        return HttpResponseForbidden(told, content_type="text/plain; charset=utf-8")
+    return redirect(groups[0]["items"][0]["link"])
+
+
 UNFOLD: Final[dict[str, Any]] = {
     "SITE_TITLE": "SD Proctor",
     "SITE_HEADER": "SD Proctor",
-    "SITE_SUBHEADER": "Exam proctoring people decide on",
+    "SITE_SUBHEADER": "A person decides",
     "SITE_SYMBOL": "visibility",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "STYLES": [lambda request: static("accounts/admin.css")],
     "BORDER_RADIUS": "6px",
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": sidebar},
 }

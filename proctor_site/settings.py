@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -64,6 +65,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "proctor_site.admin_time.AdminTimeZone",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
@@ -72,6 +74,7 @@ ASGI_APPLICATION = "proctor_site.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "proctor_site" / "templates"],  # before django-unfold's own
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -90,6 +93,9 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_REDIRECT_URL = "admin:index"
 USE_TZ = True
 TIME_ZONE = "UTC"
+ADMIN_TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+if ADMIN_TIME_ZONE not in available_timezones():
+    raise ImproperlyConfigured(f"TIME_ZONE is {ADMIN_TIME_ZONE!r}, which is no zone: use a name like Europe/Berlin.")
 LANGUAGE_CODE = "en"
 FORMAT_MODULE_PATH = ["proctor_site.formats"]
 STATIC_URL = "static/"

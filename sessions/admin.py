@@ -6,14 +6,18 @@ what they know on the same page.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
+from unfold.decorators import action as unfold_action
 
 from accounts.admin_base import (
     OrganisationScopedAdmin,
@@ -21,6 +25,7 @@ from accounts.admin_base import (
     ReadOnlyInline,
     ScopedAutocompleteFilter,
     as_json,
+    badge,
     coloured,
     link_to,
     link_to_list,
@@ -74,15 +79,17 @@ class SessionAdmin(ReadOnlyAdmin):
     search_help_text = "Session, candidate or exam"
     ordering = ["-created_at"]
     actions = ["end"]
+    actions_detail = ["end_now"]
     inlines: ClassVar[list[Any]] = [GapInline]
     fieldsets = [
-        (None, {"fields": [("session_id", "coloured_state"), ("candidate_link", "exam_link"), "id", "organisation"]}),
-        (
-            "Times",
-            {"fields": [("created_at", "planned_end_at"), ("live_at", "ended_at"), ("end_reason", "closed_at")]},
-        ),
+        (None, {"fields": [("session_id", "state_badge"), ("candidate_link", "exam_link"), "unseen"]}),
+        ("Times", {"fields": [("created_at", "planned_end_at"), ("live_at", "ended_at"), "end_reason"]}),
+        ("Record", {"classes": ["collapse"], "fields": ["id", "organisation", "closed_at"]}),
         ("Policy", {"classes": ["collapse"], "fields": [("policy_name", "policy_version"), "policy_text"]}),
     ]
+
+    class Media:
+        js: ClassVar[list[str]] = ["accounts/refresh.js"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         sessions: ExamSessionQuerySet = super().get_queryset(request)  # type: ignore[assignment]
@@ -91,8 +98,31 @@ class SessionAdmin(ReadOnlyAdmin):
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
         return None
 
+    def get_inlines(self, request: HttpRequest, obj: ExamSession | None) -> list[Any]:
+        """Leave out the table of gaps where there are none: "not looked at" says so."""
+        empty = obj is None or not obj.media_gaps.exists()
+        return [inline for inline in self.inlines if not (empty and inline is GapInline)]
+
     def has_end_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("exam_sessions.change_examsession")
+
+    def has_end_one_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Tell whether this person may end this session: a running one that they see."""
+        running = self.get_queryset(request).exclude(state=ExamSession.State.ENDED)
+        return self.has_end_permission(request) and object_id is not None and running.filter(pk=object_id).exists()
+
+    @unfold_action(description="End now", permissions=["end_one"], url_path="end", icon="stop_circle")  # type: ignore[untyped-decorator]
+    def end_now(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask first; end the session when the answer is posted."""
+        session = get_object_or_404(self.get_queryset(request), pk=object_id)
+        if request.method == "POST":
+            told = "Ended the session." if _end(session) else "The session had ended by itself."
+            self.message_user(request, told)
+            return redirect("admin:exam_sessions_examsession_change", object_id)
+        context = {**self.admin_site.each_context(request), "title": "End this session?", "session": session}
+        return TemplateResponse(
+            request, "exam_sessions/admin/end_now.html", context | {"opts": self.opts, "original": session}
+        )
 
     @admin.action(description="End now", permissions=["end"])
     def end(self, request: HttpRequest, sessions: QuerySet[ExamSession]) -> None:
@@ -102,6 +132,21 @@ class SessionAdmin(ReadOnlyAdmin):
     @coloured(STATE_COLOURS, description="state", ordering="state")
     def coloured_state(self, session: ExamSession) -> str:
         return session.state
+
+    @admin.display(description="state")
+    def state_badge(self, session: ExamSession) -> SafeString:
+        return badge(session.state, STATE_COLOURS)
+
+    @admin.display(description="not looked at")
+    def unseen(self, session: ExamSession) -> str:
+        """Say how much media nobody looked at; the gaps themselves are listed below."""
+        if session.live_at is None:
+            return "No media has arrived."
+        gaps = [gap.ended_at - gap.started_at for gap in session.media_gaps.all()]
+        if not gaps:
+            return "No gaps: everything was looked at."
+        count = "1 gap" if len(gaps) == 1 else f"{len(gaps)} gaps"
+        return f"{count}, {sum(gaps, timedelta()).total_seconds():.1f} s in all, listed below."
 
     @admin.display(description="incidents", ordering="incident_count")
     def incident_count(self, session: Any) -> int:

@@ -18,6 +18,7 @@ from accounts.admin_base import (
     ReadOnlyInline,
     ScopedAutocompleteFilter,
     as_json,
+    badge,
     coloured,
     link_to,
 )
@@ -68,7 +69,7 @@ class AlertAdmin(ReadOnlyAdmin):
     search_fields = ["session__session_id", "session__candidate__candidate_id"]
     search_help_text = "Session or candidate"
     ordering = ["-created_at"]
-    fields = [("event_type", "coloured_phase"), ("session_link", "incident_link"), ("event_id", "sequence"), "document"]
+    fields = [("event_type", "phase_badge"), ("session_link", "incident_link"), ("event_id", "sequence"), "document"]
     inlines = [DeliveryInline]
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -77,6 +78,10 @@ class AlertAdmin(ReadOnlyAdmin):
     @coloured(PHASE_COLOURS, description="phase", ordering="phase")
     def coloured_phase(self, alert: Alert) -> str:
         return alert.phase
+
+    @admin.display(description="phase")
+    def phase_badge(self, alert: Alert) -> SafeString:
+        return badge(alert.phase, PHASE_COLOURS)
 
     @admin.display(description="session", ordering="session__session_id")
     def session_link(self, alert: Alert) -> SafeString | str:
@@ -113,8 +118,8 @@ class DeliveryAdmin(_Timed, ReadOnlyAdmin):
     """Alerts on their way."""
 
     list_display = [
-        "what", "session_link", "subscription_link", "coloured_state", "attempt_count", "next_attempt_at",
-        "delivered_at", "created_at",
+        "what", "session_link", "subscription_link", "coloured_state", "attempt_count", "next_try",
+        "delivered_at",
     ]  # fmt: skip
     list_select_related = ["alert", "session", "subscription"]
     list_filter: ClassVar[list[Any]] = [
@@ -126,8 +131,8 @@ class DeliveryAdmin(_Timed, ReadOnlyAdmin):
     search_help_text = "Session, candidate or address"
     ordering = ["-created_at"]
     fields = [
-        ("alert_link", "session_link"), ("subscription_link", "coloured_state"),
-        ("attempt_count", "next_try", "delivered_at"),
+        ("alert_link", "session_link"), ("subscription_link", "state_badge"),
+        ("attempt_count", "next_try"), "delivered_at",
     ]  # fmt: skip
     inlines = [AttemptInline]
 
@@ -154,3 +159,7 @@ class DeliveryAdmin(_Timed, ReadOnlyAdmin):
     @coloured(DELIVERY_COLOURS, description="state", ordering="state")
     def coloured_state(self, delivery: Delivery) -> str:
         return delivery.state
+
+    @admin.display(description="state")
+    def state_badge(self, delivery: Delivery) -> SafeString:
+        return badge(delivery.state, DELIVERY_COLOURS)

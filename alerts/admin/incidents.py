@@ -12,6 +12,7 @@ from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
 
@@ -19,6 +20,7 @@ from accounts.admin_base import (
     ReadOnlyAdmin,
     ReadOnlyInline,
     ScopedAutocompleteFilter,
+    badge,
     coloured,
     link_to,
 )
@@ -39,7 +41,12 @@ def with_evidence(incidents: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def _pictures(incident: Incident, size: str) -> SafeString:
-    return render_to_string("alerts/admin/pictures.html", {"evidence": incident.evidence.all(), "size": size})
+    pictures = why.captions(incident, incident.evidence.all())
+    return render_to_string("alerts/admin/pictures.html", {"pictures": pictures, "size": size})
+
+
+def _kind(incident: Incident) -> str:
+    return "technical" if incident.technical else "behaviour"
 
 
 def _duration(incident: Incident) -> str:
@@ -81,7 +88,7 @@ class _Illustrated:
 
     @coloured(TYPE_COLOURS, description="kind", ordering="technical")
     def kind(self, incident: Incident) -> str:
-        return "technical" if incident.technical else "behaviour"
+        return _kind(incident)
 
     @coloured(STATE_COLOURS, description="state", ordering="state")
     def coloured_state(self, incident: Incident) -> str:
@@ -127,10 +134,9 @@ class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
     """What was found, when, and why. A person decides what it means."""
 
     list_display = [
-        "thumbnails", "event_type", "kind", "coloured_state", "session_link", "candidate", "exam", "started_at",
-        "duration", "severity_score",
+        "thumbnails", "what", "coloured_state", "session_link", "candidate", "started_at", "duration", "severity_score",
     ]  # fmt: skip
-    list_display_links = ["event_type"]
+    list_display_links = ["what"]
     list_select_related = ["session__candidate", "session__exam"]
     list_filter: ClassVar[list[Any]] = [
         EventTypeFilter,
@@ -143,13 +149,26 @@ class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
     search_help_text = "Session or candidate"
     ordering = ["-created_at"]
     fieldsets = [
-        (None, {"fields": [("event_type", "kind", "coloured_state"), ("session_link", "candidate", "exam")]}),
+        (
+            None,
+            {
+                "fields": [
+                    ("event_type", "state_badge"),
+                    ("session_link", "kind_badge"),
+                    ("candidate_link", "exam_link"),
+                ]
+            },
+        ),
         ("Pictures", {"fields": ["gallery"]}),
         ("Why", {"fields": ["explanation"]}),
-        ("Times", {"fields": [("started_at", "decided_at", "ended_at"), ("duration", "created_at")]}),
+        ("Times", {"fields": [("started_at", "decided_at"), ("ended_at", "duration"), "created_at"]}),
         ("Identity", {"classes": ["collapse"], "fields": ["id", "sample_ids"]}),
     ]
     inlines = [AlertInline]
+
+    class Media:
+        css: ClassVar[dict[str, list[str]]] = {"all": ["alerts/admin.css"]}
+        js: ClassVar[list[str]] = ["accounts/refresh.js"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return with_evidence(super().get_queryset(request))
@@ -186,9 +205,25 @@ class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
     def candidate(self, incident: Incident) -> str:
         return incident.session.candidate.candidate_id
 
-    @admin.display(ordering="session__exam__exam_id")
-    def exam(self, incident: Incident) -> str:
-        return incident.session.exam.exam_id if incident.session.exam else "-"
+    @admin.display(description="incident", ordering="event_type")
+    def what(self, incident: Incident) -> SafeString:
+        return format_html('{}<span class="event-kind">{}</span>', incident.event_type, _kind(incident))
+
+    @admin.display(description="candidate")
+    def candidate_link(self, incident: Incident) -> SafeString | str:
+        return link_to(incident.session.candidate)
+
+    @admin.display(description="exam")
+    def exam_link(self, incident: Incident) -> SafeString | str:
+        return link_to(incident.session.exam)
+
+    @admin.display(description="state")
+    def state_badge(self, incident: Incident) -> SafeString:
+        return badge(incident.state, STATE_COLOURS)
+
+    @admin.display(description="kind")
+    def kind_badge(self, incident: Incident) -> SafeString:
+        return badge(_kind(incident), TYPE_COLOURS)
 
     @admin.display(description="pictures")
     def gallery(self, incident: Incident) -> SafeString:
@@ -202,6 +237,7 @@ class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
                 "incident": incident,
                 "rule": incident.rule,
                 "sentence": why.sentence(incident),
+                "scores": why.scores(incident),
                 "severity_sum": why.severity_sum(incident),
                 "rows": why.measures(incident),
             },

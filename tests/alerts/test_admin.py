@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -129,11 +130,42 @@ def test_an_incidents_page_says_why(owner: Organisation, proctor: Client) -> Non
     page = proctor.get(f"/admin/alerts/incident/{incident.id}/change/").content.decode()
     for text in (
         "similarity with the enrolled face was below the threshold of 0.75 for at least 2 s",
-        "0.1183", "0.2300", "sface-2021dec", "default, version 1-abc", "0.9 · (½ + ½ · 0.69) = 0.762",
-        "identity.quality.width_px", "151.2", "only a person decides",
+        "Raw score (cosine, -1 to 1, at the decision)", "0.1183", "Lowest similarity (0 to 1)", "0.23 at 14:13:22 UTC",
+        "sface-2021dec", "default, version 1-abc", "0.9 · (½ + ½ · 0.69) = 0.762",
+        "Width of the face (pixels)", "151.2", "only a person decides",
         f"/admin/exam_sessions/examsession/{session.id}/change/", "maths",
     ):  # fmt: skip
         assert text in page, text
+
+
+def test_measured_times_are_times_of_day_and_truths_are_words(owner: Organisation, proctor: Client) -> None:
+    heard = {"speech": {"share": 1.0, "first_at": builders.ONSET + 1.5}, "identity": {"decided": True}}
+    opened = builders.change(EventType.SPEECH_DETECTED, measures={"onset": heard, "decision": heard, "peak": heard})
+    builders.apply(builders.session(owner), opened)
+    page = proctor.get(f"/admin/alerts/incident/{Incident.objects.get().id}/change/").content.decode()
+    assert "<tr><th>First speech</th><td>14:13:21 UTC</td>" in page
+    assert "<tr><th>Picture good enough to decide</th><td>yes</td>" in page
+    assert "1790000001" not in page
+
+
+def test_pictures_say_which_moment_they_show(owner: Organisation, proctor: Client) -> None:
+    frames = {"f1": (builders.ONSET, builders.jpeg(1)), "f3": (builders.ONSET + 3, builders.jpeg(3))}
+    builders.apply(builders.session(owner), builders.change(peak_at=builders.ONSET + 3), frames=frames)
+    page = proctor.get(f"/admin/alerts/incident/{Incident.objects.get().id}/change/").content.decode()
+    first, second = Evidence.objects.order_by("captured_at")
+    assert 'alt="Onset · 14:13:20 UTC"' in page
+    assert 'alt="Decision, peak · 14:13:23 UTC"' in page
+    for row in (first, second):
+        assert f'title="Frame {row.frame_id}, sha256 {row.sha256}"' in page
+
+
+def test_times_are_shown_in_the_zone_that_is_set(owner: Organisation, proctor: Client, settings: Any) -> None:
+    settings.ADMIN_TIME_ZONE = "Asia/Tokyo"
+    builders.apply(builders.session(owner), frames={"f1": (builders.ONSET, builders.jpeg())})
+    far = signed_in(User.objects.get())
+    page = far.get(f"/admin/alerts/incident/{Incident.objects.get().id}/change/").content.decode()
+    assert "2026-09-21 23:13:20 JST" in page
+    assert "23:13:20 JST</strong>" in page
 
 
 @pytest.mark.parametrize("event_type", list(EventType))
@@ -293,6 +325,20 @@ def test_subscriptions_show_what_waits_and_what_is_parked(owner: Organisation, p
     Delivery.objects.filter(pk=first.pk).update(state="parked")
     (row,) = proctor.get("/admin/alerts/subscription/").context["cl"].queryset
     assert (row.waiting_count, row.parked_count, row.delivered_last) == (1, 1, None)
+
+
+def test_only_what_waits_has_a_next_try(owner: Organisation, proctor: Client) -> None:
+    fill(owner, 1)
+    Delivery.objects.update(state="delivered", delivered_at=timezone.now())
+    leased = f"{Delivery.objects.first().next_attempt_at:%Y-%m-%d %H:%M}"  # type: ignore[union-attr]
+    shown = re.findall(r'<td class="field-next_try[^>]*>\s*(.*?)\s*</td>', _list(proctor), re.DOTALL)
+    assert shown == ["-", "-"]
+    Delivery.objects.update(state="pending")
+    assert leased in re.findall(r'<td class="field-next_try[^>]*>\s*(.*?)\s*</td>', _list(proctor), re.DOTALL)[0]
+
+
+def _list(client: Client) -> str:
+    return client.get("/admin/alerts/delivery/").content.decode()
 
 
 def test_a_deliverys_page_shows_every_try(owner: Organisation, proctor: Client) -> None:

@@ -180,7 +180,7 @@ def test_a_filter_does_not_name_another_organisations_exam(proctor: Client) -> N
 
 
 def sidebar(client: Client) -> list[dict[str, Any]]:
-    response = client.get(reverse("admin:index"))
+    response = client.get(reverse("admin:index"), follow=True)
     assert response.status_code == 200
     return list(response.context["sidebar_navigation"])
 
@@ -193,6 +193,17 @@ def test_the_sidebar_leads_only_where_one_may_go(organisation: Organisation, roo
     everything = {item["link"] for group in sidebar(root) for item in group["items"]}
     assert everything >= {url(model) for model in (*MODELS, Organisation)}
     assert [group["title"] for group in sidebar(root)][:2] == ["Watching", "Exams"]
+
+
+def test_the_admin_opens_with_the_first_list_one_may_see(organisation: Organisation, root: Client) -> None:
+    index = reverse("admin:index")
+    assert root.get(index)["location"] == url(ExamSession)
+    client = Client()
+    assert client.get(index)["location"].startswith(reverse("admin:login"))
+    client.force_login(make_user(organisation, permissions=["view_candidate"]))
+    assert client.get(index)["location"] == url(Candidate)
+    client.force_login(make_user(organisation))
+    assert client.get(index).status_code == 403
 
 
 class TestSessions:
