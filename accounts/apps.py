@@ -7,6 +7,7 @@ from typing import Any
 
 from celery.signals import worker_init
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 
@@ -18,9 +19,11 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Refuse to start with key-encryption keys that cannot be used."""
-        from accounts import keys, schema  # noqa: F401  # models are there only now; schema registers itself
+        from accounts import keys, limits, schema  # noqa: F401  # models are there only now; schema registers itself
 
         keys.key_ring()
+        for name in settings.RATE_LIMITS:
+            limits.rate_parse(name)
         worker_init.connect(_refuse_wrong_keys, dispatch_uid="accounts.keys", weak=False)
 
 

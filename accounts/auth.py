@@ -10,6 +10,7 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from accounts.api_keys import MARK, api_key_find
+from accounts.limits import failed_authentication
 from accounts.models import APIKey, Organisation, User
 from accounts.problems import Problem
 
@@ -69,7 +70,10 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         if not is_api_key(token):
             raise Problem("key_invalid", f"This address takes API keys. They begin with {MARK}_; a join token is none.")
-        key = api_key_find(token)
+        try:
+            key = api_key_find(token)
+        except Problem as problem:
+            raise failed_authentication(request, problem) from None
         return KeyPrincipal(key), key
 
     def authenticate_header(self, request: Request) -> str:

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.auth import organisation_of
+from accounts.limits import PictureLimit
 from accounts.models import Scope
 from accounts.schema import problem_responses
 from enrollment import serializers
@@ -35,6 +36,7 @@ class EnrollView(APIView):
 
     required_scope = Scope.ENROLL
     parser_classes = PARSERS
+    throttle_classes = [PictureLimit]
 
     @extend_schema(
         operation_id="enroll",

@@ -77,9 +77,9 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 def _guarded(application: WSGIApplication, allowed: Sequence[Network]) -> WSGIApplication:
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if is_allowed(environ["REMOTE_ADDR"], environ.get("HTTP_X_FORWARDED_FOR", ""), allowed):
-            return application(environ, start_response)
+    def answer(request: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if is_allowed(request["REMOTE_ADDR"], request.get("HTTP_X_FORWARDED_FOR", ""), allowed):
+            return application(request, start_response)
         start_response("403 Forbidden", [("Content-Type", "text/plain")])
         return [REFUSAL.encode()]
 

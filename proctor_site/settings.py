@@ -110,6 +110,11 @@ SMALL_BODY_MAX_BYTES = 1 << 20  # everything else
 FILE_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES  # pictures of faces stay in memory, never in a temporary file of ours
 ENROLL_TIMEOUT_S = env.float("ENROLL_TIMEOUT_S", default=20.0)
 METRICS_ALLOWED_NETWORKS = env.list("METRICS_ALLOWED_NETWORKS", default=list(metrics_access.PRIVATE))
+RATE_LIMITS = {
+    "pictures": env.str("RATE_PICTURES", default="600/min"),
+    "join_pictures": env.str("RATE_JOIN_PICTURES", default="30/min"),
+    "failed_authentication": env.str("RATE_FAILED_AUTHENTICATION", default="120/min"),
+}
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.auth.HasScope"],

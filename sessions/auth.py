@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from accounts.auth import REALM, HasScope, bearer_token, is_api_key
+from accounts.limits import failed_authentication
 from accounts.models import Organisation
 from accounts.problems import Problem
 from accounts.schema import BEARER
@@ -56,7 +57,7 @@ class JoinTokenAuthentication(BaseAuthentication):
         try:
             claims = verify(token, key=settings.JOIN_TOKEN_KEY)
         except TokenError as error:
-            raise Problem(error.code, str(error)) from None
+            raise failed_authentication(request, Problem(error.code, str(error))) from None
         return JoinPrincipal(_session_of(claims)), claims
 
     def authenticate_header(self, request: Request) -> str:

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.auth import API_KEY_OR_STAFF, ApiKeyAuthentication, HasScopeOrStaffReads, organisation_of
+from accounts.limits import PictureLimit
 from accounts.models import Scope
 from accounts.problems import Problem
 from accounts.schema import problem_responses
@@ -108,6 +109,7 @@ class SessionEnrollView(APIView):
     authentication_classes = [JoinTokenAuthentication]
     permission_classes = [JoinsOnly]
     parser_classes = PARSERS
+    throttle_classes = [PictureLimit]
 
     @extend_schema(
         operation_id="session_enroll",
@@ -142,6 +144,7 @@ class VerifyView(APIView):
 
     required_scope = Scope.VERIFY
     parser_classes = PARSERS
+    throttle_classes = [PictureLimit]
 
     @extend_schema(
         operation_id="verify",
