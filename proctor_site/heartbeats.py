@@ -1,6 +1,6 @@
-"""Signs of life of those who let alerts leave: the alerts workers, beat, and the sweep that needs both.
+"""Signs of life of what works by the clock or waits for others: the alerts workers, beat, and the sweeps it queues.
 
-The sweep is the proof: beat queued it, and a worker took and finished it. The other two say who is missing without it.
+A sweep is the proof: beat queued it, and a worker took and finished it. The other two say who is missing without it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from detection.messages import HEARTBEAT_INTERVAL_S, HEARTBEAT_TTL_S, QUEUE_ALER
 
 logger = logging.getLogger(__name__)
 
-SWEEP_TASK: Final = "alerts.sweep"
-SWEPT_KEY: Final = "heartbeat:swept"
+SWEEPS: Final = ("alerts.sweep", "detection.sweep", "sessions.sweep")
 SWEPT_TTL_S: Final = 120
 """Longer than every thread of an alerts worker can be held up by slow receivers: then nothing leaves at all."""
 
@@ -37,6 +36,11 @@ def alerts_heartbeat_key(process: str) -> str:
 def beat_heartbeat_key(process: str) -> str:
     """Name the key that beat refreshes with what it queues (JSON, TTL ``HEARTBEAT_TTL_S``)."""
     return f"heartbeat:beat:{process}"
+
+
+def swept_key(task: str) -> str:
+    """Name the key that a finished sweep refreshes (JSON, TTL ``SWEPT_TTL_S``)."""
+    return f"heartbeat:swept:{task}"
 
 
 def _process() -> str:
@@ -80,8 +84,8 @@ def stop_heart(**_signal: Any) -> None:
 @signals.task_success.connect
 def note_sweep(sender: Any = None, **_signal: Any) -> None:
     """Note that a sweep went through."""
-    if getattr(sender, "name", None) == SWEEP_TASK:
-        _say(SWEPT_KEY, SWEPT_TTL_S)
+    if sender is not None and sender.name in SWEEPS:
+        _say(swept_key(sender.name), SWEPT_TTL_S)
 
 
 @signals.beat_init.connect

@@ -16,7 +16,7 @@ from django.db import connection
 from redis import Redis
 
 from proctor_site import health
-from proctor_site.heartbeats import SWEPT_KEY
+from proctor_site.heartbeats import swept_key
 from tests.stack import ROOT, procfile
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,7 +38,8 @@ def start(tmp_path: Path, redis_client: Redis) -> Iterator[Start]:
     running: list[subprocess.Popen[bytes]] = []
 
     def start_process(name: str) -> subprocess.Popen[bytes]:
-        command = ["sh", "-c", procfile()[name]]
+        line = procfile()[name].replace("-Q alerts ", "-Q alerts,sweeps ")  # no models are loaded for the sweeps
+        command = ["sh", "-c", line]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
         running.append(process)
         return process
@@ -57,24 +58,31 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 def wait_for(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
-        assert time.monotonic() < deadline, f"{what}: {health.alerts_part()}, {health.beat_part()}"
+        assert time.monotonic() < deadline, (
+            f"{what}: {health.alerts_part()}, {health.beat_part()}, {health.sweeps_part()}"
+        )
         time.sleep(0.2)
 
 
-def statuses() -> tuple[str, str]:
-    return health.alerts_part()["status"], health.beat_part()["status"]
+def statuses() -> tuple[str, str, str]:
+    return health.alerts_part()["status"], health.beat_part()["status"], health.sweeps_part()["status"]
+
+
+def all_up() -> bool:
+    return set(statuses()) == {"up"}
 
 
 def test_alerts_worker_and_beat_are_seen_and_missed(start: Start, redis_client: Redis) -> None:
-    assert statuses() == ("down", "down")
+    assert statuses() == ("down", "down", "down")
     worker, beat = start("alerts"), start("beat")
-    wait_for(lambda: statuses() == ("up", "up"), "both run, and the sweep went through")
+    wait_for(all_up, "both run, and the sweeps went through")
 
     kill(beat)
-    redis_client.delete(*redis_client.keys("heartbeat:beat:*"), SWEPT_KEY)  # rather than waiting until they expire
+    redis_client.delete(
+        *redis_client.keys("heartbeat:beat:*"), *redis_client.keys(swept_key("*"))
+    )  # rather than waiting until they expire
     time.sleep(6)  # longer than the time between two signs of life
-    assert statuses() == ("down", "down")
-    assert health.alerts_part()["reason"] == "the sweep does not run"
+    assert statuses() == ("up", "down", "down")
     assert [one["pid"] for one in health.alerts_part()["workers"]] == [worker.pid]
 
     worker.send_signal(signal.SIGTERM)
@@ -83,14 +91,14 @@ def test_alerts_worker_and_beat_are_seen_and_missed(start: Start, redis_client: 
 
 def test_beat_without_a_worker_is_not_taken_for_both(start: Start) -> None:
     start("beat")
-    wait_for(lambda: statuses() == ("down", "up"), "beat alone")
+    wait_for(lambda: statuses() == ("down", "up", "down"), "beat alone")
 
 
 def test_every_sign_of_life_of_these_processes_expires(start: Start, redis_client: Redis) -> None:
     start("alerts")
     start("beat")
-    wait_for(lambda: statuses() == ("up", "up"), "both run")
+    wait_for(all_up, "both run")
     signs = redis_client.keys("heartbeat:*")
     assert isinstance(signs, list)
-    assert len(signs) == 3
+    assert len(signs) == 5
     assert all(0 < int(redis_client.ttl(sign)) <= 120 for sign in signs)
