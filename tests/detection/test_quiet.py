@@ -55,7 +55,7 @@ def test_the_query_reads_running_sessions_only() -> None:
         plan = "\n".join(line for (line,) in cursor.fetchall())
 
     assert "rule_state_running" in plan
-    assert "session_unclosed" in plan
+    assert "Seq Scan" not in plan  # on tables this small, which partial index of ended sessions serves is a coin's toss
 
 
 def test_a_session_is_due_two_seconds_after_its_last_sample() -> None:
