@@ -9,8 +9,8 @@ from zoneinfo import available_timezones
 from django.core.exceptions import ImproperlyConfigured
 
 from detection import messages
-from proctor_site.env import env
 from media_gateway import metrics_access
+from proctor_site.env import env
 from proctor_site.navigation import UNFOLD as UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
