@@ -388,17 +388,6 @@ class TestPeople:
         response = proctor.get(reverse("admin:auth_user_password_change", args=[above.pk]))
         assert response.status_code in (302, 404)
 
-    def test_a_new_person_belongs_to_the_organisation_of_who_made_them(
-        self, proctor: Client, organisation: Organisation
-    ) -> None:
-        sent = {"username": "new", "password1": "a-long-passphrase", "password2": "a-long-passphrase"}
-        response = proctor.post(url(User, "add"), sent | {"usable_password": "true"})
-        assert response.status_code == 302, response.context["adminform"].form.errors
-        assert User.objects.get(username="new").organisation == organisation
-
-
-def test_scopes_are_offered_in_words(root: Client) -> None:
-    page = root.get(url(APIKey, "add")).content.decode()
     @pytest.mark.parametrize("active", [True, False])
     @pytest.mark.parametrize("by_group", [True, False])
     def test_who_may_do_more_cannot_be_changed(self, organisation: Organisation, active: bool, by_group: bool) -> None:
@@ -442,4 +431,15 @@ def test_scopes_are_offered_in_words(root: Client) -> None:
         assert client.post(address, {"name": "gods"}).status_code == 403
         assert root.post(address, {"name": "gods"}).status_code == 302
 
+    def test_a_new_person_belongs_to_the_organisation_of_who_made_them(
+        self, proctor: Client, organisation: Organisation
+    ) -> None:
+        sent = {"username": "new", "password1": "a-long-passphrase", "password2": "a-long-passphrase"}
+        response = proctor.post(url(User, "add"), sent | {"usable_password": "true"})
+        assert response.status_code == 302, response.context["adminform"].form.errors
+        assert User.objects.get(username="new").organisation == organisation
+
+
+def test_scopes_are_offered_in_words(root: Client) -> None:
+    page = root.get(url(APIKey, "add")).content.decode()
     assert all(escape(label) in page for _, label in Scope.choices)
