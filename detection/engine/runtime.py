@@ -65,6 +65,8 @@ def _open_session(path: Path, device: str, name: str) -> Any:
     if device not in _PROVIDERS:
         raise ValueError(f"MODEL_DEVICE must be one of {', '.join(_PROVIDERS)}, not {device!r}")
     wanted = [provider for provider in _PROVIDERS[device] if provider in ort.get_available_providers()]
+    if CUDA in wanted:
+        ort.preload_dlls()  # CUDA's and cuDNN's libraries come as wheels, where the loader does not look by itself
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
