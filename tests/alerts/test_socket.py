@@ -37,6 +37,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 apply = on_db(builders.apply)
 
 
+@pytest.fixture(autouse=True)
+async def _no_listener_outlives_its_test() -> AsyncIterator[None]:
+    """End the channel layer's own task: before Python 3.12 a request to end may get lost, and the loop never closes."""
+    yield
+    while listeners := {task for task in asyncio.all_tasks() if "_do_receiving" in repr(task.get_coro())}:
+        for task in listeners:
+            task.cancel()
+        await asyncio.wait(listeners, timeout=0.2)
+
+
 @pytest.fixture
 def owner() -> Organisation:
     return builders.organisation()
