@@ -33,10 +33,14 @@ REVISIT_S = (2.0, 30.0)
 ENDED = "ended"
 """Captured after the session's end: not evaluated, and no gap."""
 
+CLOSED = "closed"
+"""Arrived after the session's incidents had been closed: a gap."""
+
 LATE = Counter("sdproctor_observations_late", "Observations too late for the rules: kept, but they accuse nobody.")
 PICTURES_LOST = Counter("sdproctor_evidence_lost", "Changes whose pictures could not be stored.")
 for _stream in Stream:
     DROPPED.labels(_stream.value, ENDED)
+    DROPPED.labels(_stream.value, CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,8 @@ def _accept(row: _Row, batch: SessionBatch, dropped: list[Dropped]) -> list[Obse
         if ended_at is not None and observation.captured_at > ended_at:
             DROPPED.labels(observation.stream, ENDED).inc()
         elif row.closed and observation.stream != TECHNICAL:
-            dropped.append(Dropped(*sample, reason="closed"))
+            DROPPED.labels(observation.stream, CLOSED).inc()
+            dropped.append(Dropped(*sample, reason=CLOSED))
         else:
             accepted.append(observation)
     return accepted
