@@ -98,7 +98,7 @@ def test_every_sign_of_life_of_these_processes_expires(start: Start, redis_clien
     start("alerts")
     start("beat")
     wait_for(all_up, "both run")
-    signs = redis_client.keys("heartbeat:*")
-    assert isinstance(signs, list)
+    # Other tests may keep a worker with models in this process, whose sign is not meant here.
+    signs = [sign for sign in redis_client.keys("heartbeat:*") if b"heartbeat:worker:" not in sign]
     assert len(signs) == 5
     assert all(0 < int(redis_client.ttl(sign)) <= 120 for sign in signs)
