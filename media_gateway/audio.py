@@ -85,6 +85,8 @@ class WindowBuilder:
     """
 
     def __init__(self) -> None:
+        # Kept: soxr.resample would make one for each window, and leave strings in the interpreter's caches.
+        self._resampler = soxr.ResampleStream(RATE_HZ, OUTPUT_HZ, 1, dtype="int16")
         self._decoder: Any = None
         self._next: int | None = None
         self._origin = 0  # position of the first sample of ``_pcm``
@@ -130,11 +132,11 @@ class WindowBuilder:
                 pcm[begin:end] = samples[begin - at : end - at]
             at += len(samples)
 
-    @staticmethod
-    def _resample(pcm: Samples, begin: int, end: int) -> Samples:
+    def _resample(self, pcm: Samples, begin: int, end: int) -> Samples:
         length = (end - begin) // _RATIO
         skip = _CONTEXT // _RATIO
-        samples = soxr.resample(pcm[begin - _CONTEXT : end + _CONTEXT], RATE_HZ, OUTPUT_HZ)
+        self._resampler.clear()  # each window is a signal of its own, with context on both sides
+        samples = self._resampler.resample_chunk(pcm[begin - _CONTEXT : end + _CONTEXT], last=True)
         return np.asarray(samples[skip : skip + length], np.int16)
 
     def _keep(self, pcm: Samples, samples: Samples, stop: int) -> None:

@@ -186,8 +186,6 @@ class MediaSession:
         """Close every peer without a report: the session itself is over."""
         for peer in self.peers:
             self._drop(peer)
-        if self._probe is not None:
-            self._probe.cancel()
 
     def report(self, kind: Technical, *, at: float | None = None, reason: str = "") -> None:
         """Send a technical message about the current peer; their times never go back."""
@@ -282,6 +280,8 @@ class MediaSession:
         peer.close()
         if peer is self.current:
             self.current = None
+            if self._probe is not None:
+                self._probe.cancel()
         if peer is self.pending:
             self.pending = None
         if not self.peers and not self._is_lost:
