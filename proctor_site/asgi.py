@@ -14,13 +14,14 @@ from accounts.apps import keys_verify_at_start  # noqa: E402
 from alerts.routing import websocket_application  # noqa: E402
 from proctor_site.body_limit import BodyBounds, BodyLimit  # noqa: E402
 from proctor_site.daphne_request import bounded_requests_install  # noqa: E402
+from proctor_site.request_threads import RequestThreads  # noqa: E402
 
 keys_verify_at_start()
 bounds = BodyBounds(bytes=settings.SMALL_BODY_MAX_BYTES, picture_bytes=settings.BODY_MAX_BYTES)
 bounded_requests_install(bounds)
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(django_application, bounds=bounds),
+        "http": BodyLimit(RequestThreads(django_application), bounds=bounds),
         "websocket": websocket_application,
     }
 )

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from proctor_site.request_threads import RequestThreads
+
+
+class Requests:
+    """An application that notes on which thread each of its requests ran; a request waits for its gate if it has one."""
+
+    def __init__(self, *, kept: int) -> None:
+        self.threads: list[int] = []
+        self.closed: list[int] = []
+        self._gates: list[threading.Event] = []
+        self._application = RequestThreads(
+            self._answer, kept=kept, close_connections=lambda: self.closed.append(threading.get_ident())
+        )
+
+    async def _answer(self, scope: Any, _receive: Any, _send: Any) -> None:
+        await sync_to_async(self._view)(scope.get("gate"))
+
+    def _view(self, gate: threading.Event | None) -> None:
+        self.threads.append(threading.get_ident())
+        if gate is not None:
+            gate.wait(10)
+
+    async def ask(self, gate: threading.Event | None = None) -> None:
+        await self._application({"gate": gate}, None, None)  # type: ignore[arg-type]
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_requests_one_after_another_share_a_thread() -> None:
+    requests = Requests(kept=4)
+    for number in range(5):
+        await requests.ask()
+        await until(lambda: len(requests._application._idle) == 1)
+        assert len(requests.threads) == number + 1
+    assert len(set(requests.threads)) == 1
+    assert requests.threads[0] != threading.get_ident()
+
+
+async def test_requests_at_once_wait_for_nobody_and_surplus_threads_close_their_connections() -> None:
+    requests, gate = Requests(kept=1), threading.Event()
+    waiting = [asyncio.create_task(requests.ask(gate)) for _ in range(3)]
+    await until(lambda: len(requests.threads) == 3)
+    gate.set()
+    await asyncio.gather(*waiting)
+    await until(lambda: len(requests.closed) == 2)
+    assert len(set(requests.threads)) == 3
+    assert set(requests.closed) < set(requests.threads)
+
+
+async def test_a_thread_is_free_only_when_its_view_has_ended() -> None:
+    requests, gate = Requests(kept=4), threading.Event()
+    gone = asyncio.create_task(requests.ask(gate))
+    await until(lambda: len(requests.threads) == 1)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    await requests.ask()  # would hang for as long as the other view on the same thread
+    assert requests.threads[0] != requests.threads[1]
+    gate.set()
+    await until(lambda: len(requests._application._idle) == 2)
