@@ -17,7 +17,9 @@ from proctor_site.celery import app
 @pytest.fixture(scope="session")
 def embedding_worker(weights_dir: Path) -> Iterator[None]:
     """Keep a worker running that embeds pictures."""
-    with start_worker(app, pool="solo", perform_ping_check=False, queues=[QUEUE_ENROLLMENT]):
+    queues = [QUEUE_ENROLLMENT]
+    # An idle worker looks up from its queues every ten seconds, and only then sees that it is to stop.
+    with start_worker(app, pool="solo", perform_ping_check=False, queues=queues, shutdown_timeout=60):
         yield
 
 
