@@ -46,7 +46,7 @@ bench: $(VENV)/.dev weights
 	@$(SUPERVISE) -- $(PY) -m benchmarks $(ARGS)
 
 weights: $(VENV)/.embedded
-	@$(PY) -m detection.engine.weights fetch --group default --group demo
+	@$(PY) -m detection.engine.weights fetch --group default --group extended --group demo
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check .

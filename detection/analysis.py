@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import Counter
 from redis.exceptions import RedisError
 
@@ -16,7 +19,7 @@ from detection.engine.observations import Observation
 from detection.engine.pipeline import AudioJob, FrameJob, Pipeline
 from detection.frame_store import FrameStore
 from detection.gaps import DROPPED, LOST, Dropped
-from detection.messages import AudioMessage, FrameMessage, Stream, attentive_key
+from detection.messages import AudioMessage, FrameMessage, Stream, attentive_key, audio_key
 
 logger = logging.getLogger(__name__)
 
@@ -102,21 +105,38 @@ def _jobs(
             batches[message.session_id].dropped.append(drop(message, MISSING))
             continue
         try:
-            jobs[message] = _job(message, data, context, attentive=message.session_id in attentive)
+            jobs[message] = _job(message, data, context, store, attentive=message.session_id in attentive)
         except (ImageError, ValueError) as error:
             logger.warning("A sample of session %s cannot be read: %s", message.session_id, error)
             batches[message.session_id].dropped.append(drop(message, UNREADABLE))
     return jobs
 
 
-def _job(message: Message, data: bytes, context: SessionContext, *, attentive: bool) -> FrameJob | AudioJob:
+def _job(
+    message: Message, data: bytes, context: SessionContext, store: FrameStore, *, attentive: bool
+) -> FrameJob | AudioJob:
     if isinstance(message, FrameMessage):
         frame = Frame(message.frame_id, decode_frame(data), message.captured_at)
         return FrameJob(frame, context.template, message.previous_captured_at, context.policy, attentive)
     window = AudioWindow(
         message.window_id, pcm16_to_float(data), message.lead_in_samples, message.started_at, message.ended_at
     )
-    return AudioJob(window, context.policy)
+    return AudioJob(window, context.policy, message.previous_ended_at, partial(_past, message, store))
+
+
+def _past(message: AudioMessage, store: FrameStore) -> NDArray[np.float32]:
+    """Fetch the sound before a window, as far back as all of it is still there."""
+    try:
+        values = store.get_many([audio_key(message.session_id, window_id) for window_id, _ in message.past])
+    except RedisError as error:
+        logger.error("The sound before a window of session %s cannot be fetched: %s", message.session_id, error)
+        values = []
+    parts: list[NDArray[np.float32]] = []
+    for (_, lead_in_samples), data in zip(reversed(message.past), reversed(values), strict=False):
+        if data is None:
+            break
+        parts.insert(0, pcm16_to_float(data)[lead_in_samples:])
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def _measure(

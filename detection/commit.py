@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from alerts.services import incident_apply
 from detection.contexts import SessionContext
 from detection.engine import rules
-from detection.engine.observations import TECHNICAL, Observation
+from detection.engine.observations import TECHNICAL, Observation, without_private
 from detection.gaps import DROPPED, Dropped, gap_note, gaps_fill_sessions, gaps_record, moment
 from detection.messages import Stream, Technical
 from detection.pictures import frames_of
@@ -179,7 +179,7 @@ def _insert(rows: list[_Row], accepted: Mapping[str, list[Observation]], now: da
             "organisation_id": row.organisation_id,
             "stream": observation.stream,
             "previous_at": observation.previous_at,
-            "measures": observation.measures,
+            "measures": without_private(observation.measures),
         }
         for row in rows
         for observation in accepted[row.session_id]

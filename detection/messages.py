@@ -32,6 +32,9 @@ FRAME_TTL_S = 60
 SAMPLE_DEADLINE_S = 10.0
 """A sample not analysed this long after its capture is stale: nobody would act on it in time."""
 
+PAST_S = 10.0
+"""How much sound before a window its message names, for detectors to which one window tells too little."""
+
 
 def frame_key(session_id: str, frame_id: str) -> str:
     """Name the Redis key of one sampled JPEG."""
@@ -125,6 +128,14 @@ class AudioMessage(_Message):
     deadline: float
     previous_ended_at: float | None = None
     """End of the window before, where there was one."""
+    past: tuple[tuple[str, int], ...] = ()
+    """The windows before it without a gap, oldest first, ``PAST_S`` at most: id and number of lead-in samples."""
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Build from ``to_dict``'s result, or from what JSON makes of it."""
+        past = tuple((str(window_id), int(lead_in)) for window_id, lead_in in data.get("past", ()))
+        return cls(**(data | {"past": past}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from media_gateway import metrics
 from media_gateway.envelope import task_message
 from media_gateway.gaps import GapLedger
 from media_gateway.metrics import BACKLOG, QUEUE_FULL, REDIS_AWAY
+from media_gateway.past import PastWindows
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class Publisher:
         self._technical: dict[str, deque[_Note]] = {}
         self._gaps = GapLedger()
         self._last_at: dict[tuple[str, Stream], float] = {}  # end of the sample handed on last
+        self._past: dict[str, PastWindows] = {}
         self._full: dict[Stream, bool] = dict.fromkeys(_QUEUES, False)
         self._away_since: float | None = None
         self._check_at = 0.0
@@ -145,6 +147,7 @@ class Publisher:
         """Forget the session's last samples. What waits to be sent is still sent."""
         for stream in Stream:
             self._last_at.pop((session_id, stream), None)
+        self._past.pop(session_id, None)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -256,6 +259,7 @@ class Publisher:
             message = FrameMessage(session_id, sample_id, key, sample.started_at, previous_at, deadline)
         else:
             key, task = audio_key(session_id, sample_id), TASK_ANALYSE_AUDIO
+            past = self._past.setdefault(session_id, PastWindows())
             message = AudioMessage(
                 session_id,
                 sample_id,
@@ -265,7 +269,9 @@ class Publisher:
                 sample.lead_in_samples,
                 deadline,
                 previous_at,
+                past.before(sample.started_at),
             )
+            past.add(sample_id, sample.lead_in_samples, sample.started_at, sample.ended_at)
         self._store.stage(pipeline, key, sample.data)
         self._push(pipeline, _QUEUES[sample.stream], task, message)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from detection.engine.observations import TECHNICAL, Observation
+from detection.engine.observations import PRIVATE, TECHNICAL, Observation
 from detection.engine.policy import SCALES, EventType, RulePolicy
 from detection.engine.rulebook import Reading, Rule
 
@@ -16,8 +16,8 @@ Phase = Literal["opened", "closed"]
 EPSILON_S = 1e-3
 """Capture times are no better than this; without it, six steps of half a second are sometimes not three seconds."""
 
-_BULKY = frozenset({"chunks"})
-"""Measures that are stored with the sample and not repeated in findings."""
+_LEFT_OUT = frozenset({"chunks"}) | PRIVATE
+"""Measures that findings do not repeat: bulky ones are stored with the sample, private ones nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,5 +185,5 @@ def reason(rule: Rule, observation: Observation) -> dict[str, Any]:
     for name in (rule.detector, TECHNICAL):
         measure = observation.measures.get(name)
         if isinstance(measure, Mapping):
-            return {name: {key: value for key, value in measure.items() if key not in _BULKY}}
+            return {name: {key: value for key, value in measure.items() if key not in _LEFT_OUT}}
     return {}

@@ -17,6 +17,7 @@ from detection.engine.findings import (
     go_on,
     is_beyond,
 )
+from detection.engine.learners import Memory, learn_all
 from detection.engine.link import Link
 from detection.engine.observations import TECHNICAL, VIDEO, Observation
 from detection.engine.policy import EventType, Policy
@@ -37,6 +38,7 @@ class Judge:
         tracks: dict[EventType, Track],
         free_at: dict[EventType, float],
         link: Link,
+        memory: Memory,
         frame_id: str,
     ) -> None:
         """Take the session's state; the dictionaries and the tracks in them are changed in place."""
@@ -45,12 +47,14 @@ class Judge:
         self.tracks = tracks
         self.free_at = free_at
         self.link = link
+        self.memory = memory
         self.frame_id = frame_id
         self.changes: list[Change] = []
 
     def see(self, observation: Observation) -> None:
         """Judge one observation, the next in time."""
         self.pass_time(observation.captured_at)
+        self.memory, observation = learn_all(self.memory, observation, self._policy)
         if observation.stream == VIDEO:
             self.frame_id = observation.sample_id
         before, self.link = self.link, self.link.after(observation)

@@ -1,4 +1,4 @@
-"""What a loaded network looks like to a detector, and the names of those in use. Free of ONNX Runtime."""
+"""What a loaded network looks like to a detector, and the names of those in use. Free of ONNX Runtime and LiteRT."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Model(Protocol):
 
     name: str
     provider: str
-    """Where it actually runs, in ONNX Runtime's words: ``CPUExecutionProvider``, ``CUDAExecutionProvider``."""
+    """Where it actually runs: ``CPUExecutionProvider``, ``CUDAExecutionProvider`` or ``LiteRT``."""
     batches: bool
     """Whether several inputs in one run are cheaper than one after the other: on a GPU."""
     mean_ms: float

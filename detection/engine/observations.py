@@ -23,6 +23,20 @@ ERRORS = "errors"
 """Key of ``Observation.measures`` for what went wrong: detector name → message."""
 
 
+PRIVATE = frozenset({"embedding"})
+"""Keys of a measure that learners may see and nobody else: never stored with a detection or an incident."""
+
+
+def without_private(measures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an observation's measures without what is for learners only."""
+    return {
+        name: {key: value for key, value in measure.items() if key not in PRIVATE}
+        if isinstance(measure, Mapping) and not PRIVATE.isdisjoint(measure)
+        else measure
+        for name, measure in measures.items()
+    }
+
+
 class Measure(Protocol):
     """What one detector found out about one sample."""
 

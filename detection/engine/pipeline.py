@@ -50,7 +50,7 @@ class Pipeline:
         unavailable: dict[str, str] = {}
         for name, entry in entries.items():
             try:
-                models = [load_model(weights_path(weight), device=device, name=weight) for weight in entry.weights]
+                models = [_load(weight, device) for weight in entry.weights]
                 detectors[name] = entry.build(*models)
             except (WeightsError, RuntimeModelError) as error:
                 logger.error("Detector %s is switched off: %s", name, error)
@@ -106,6 +106,12 @@ class Pipeline:
         if "identity" in self._detectors:
             somewhere = np.array([[300, 200], [340, 200], [320, 225], [305, 245], [335, 245]], np.float32)
             self.embedder.probe([(frame.image, Face((280.0, 160.0, 360.0, 260.0), 1.0, somewhere))])
+
+
+def _load(reference: str, device: str) -> Model:
+    """Load ``NAME`` of the manifest, or one part of a bundle: ``NAME!PART``."""
+    name, _, part = reference.partition("!")
+    return load_model(weights_path(name), device=device, name=reference, part=part)
 
 
 def _expect(detector: Any, kind: type[Kind], unavailable: Mapping[str, str]) -> Kind:

@@ -18,6 +18,7 @@ from typing import Any
 
 from detection.engine.findings import EPSILON_S, Change, Phase, Track
 from detection.engine.judge import Judge
+from detection.engine.learners import Memory
 from detection.engine.link import Link, part_of
 from detection.engine.observations import TECHNICAL, Observation
 from detection.engine.policy import EventType, Policy
@@ -46,6 +47,8 @@ class RulesState:
     free_at: Mapping[EventType, float] = field(default_factory=dict)
     """Per event type, from when on a new suspicion may begin: after the finding before, and its cooldown."""
     link: Link = field(default_factory=Link)
+    memory: Memory = field(default_factory=dict)
+    """What learners know of the session; empty once it has ended."""
     frame_id: str = ""
     """The frame judged last."""
     closed: bool = False
@@ -65,6 +68,7 @@ class RulesState:
             "tracks": {event.value: track.to_dict() for event, track in self.tracks.items()},
             "free_at": {event.value: at for event, at in self.free_at.items()},
             "link": self.link.to_dict(),
+            "memory": dict(self.memory),
             "frame_id": self.frame_id,
             "closed": self.closed,
         }
@@ -82,6 +86,7 @@ class RulesState:
             tracks={EventType(name): Track.from_dict(track) for name, track in data["tracks"].items()},
             free_at={EventType(name): at for name, at in data["free_at"].items()},
             link=Link.from_dict(data["link"]),
+            memory=data["memory"],
             frame_id=data["frame_id"],
             closed=data["closed"],
         )
@@ -149,6 +154,7 @@ class _Step:
             tracks={event: track.copy() for event, track in state.tracks.items()},
             free_at=dict(state.free_at),
             link=state.link,
+            memory=state.memory,
             frame_id=state.frame_id,
         )
         self._judged_at = dict(state.judged_at)
@@ -214,6 +220,7 @@ class _Step:
             tracks=self.judge.tracks,
             free_at=self.judge.free_at,
             link=self.judge.link,
+            memory={} if self._closed else self.judge.memory,
             frame_id=self.judge.frame_id,
             closed=self._closed,
         )

@@ -1,4 +1,7 @@
-"""Run networks: the one place that knows ONNX Runtime.
+"""Run networks: the one place that knows ONNX Runtime and LiteRT.
+
+ONNX graphs run in ONNX Runtime, on the CPU or on CUDA; the parts of MediaPipe and EfficientDet, which are published as
+``.tflite`` only, in LiteRT on the CPU: for them it is as fast, and nothing has to be converted.
 
 Every model gets one thread: N workers on N cores must not fight, and on a CPU two threads cost more than they save. On
 a GPU, the work of many candidates is batched instead.
@@ -8,20 +11,25 @@ from __future__ import annotations
 
 import logging
 import time
+import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
+from ai_edge_litert.interpreter import Interpreter
 
 from detection.engine.model import Array, Model
 
-__all__ = ["CPU", "CUDA", "Model", "OnnxModel", "RuntimeModelError", "load_model"]
+__all__ = ["CPU", "CUDA", "LITERT", "LiteRtModel", "Model", "OnnxModel", "RuntimeModelError", "load_model"]
 
 logger = logging.getLogger(__name__)
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+LITERT = "LiteRT"
+"""Its CPU kernels; the other two are ONNX Runtime's own names."""
 _PROVIDERS: Mapping[str, tuple[str, ...]] = {"cpu": (CPU,), "cuda": (CUDA, CPU)}
 
 _SMOOTHING = 0.05
@@ -32,38 +40,86 @@ class RuntimeModelError(RuntimeError):
     """A network that cannot be loaded; the message names the file."""
 
 
-class OnnxModel:
-    """An ONNX graph in ONNX Runtime, one thread."""
+class _TimedModel(ABC):
+    """A network that keeps a running mean of its milliseconds."""
 
-    def __init__(self, path: Path, *, device: str = "cpu", name: str = "") -> None:
-        self.name = name or path.stem
+    def __init__(self, name: str, provider: str) -> None:
+        self.name = name
+        self.provider = provider
+        self.batches = provider == CUDA
         self.mean_ms = 0.0
-        self._session = _open_session(path, device, self.name)
-        self.provider = str(self._session.get_providers()[0])
-        self.batches = self.provider != CPU
-        self.input_names: list[str] = [node.name for node in self._session.get_inputs()]
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Run once: input name → array in, outputs out, in the graph's order."""
         started = time.perf_counter()
-        outputs: list[Array] = self._session.run(None, dict(feeds))
+        outputs = self._run(feeds)
         elapsed_ms = (time.perf_counter() - started) * 1000
         self.mean_ms += (elapsed_ms - self.mean_ms) * (_SMOOTHING if self.mean_ms else 1.0)
         return outputs
 
+    @abstractmethod
+    def _run(self, feeds: Mapping[str, Array]) -> list[Array]: ...
 
-def load_model(path: Path, *, device: str = "cpu", name: str = "") -> OnnxModel:
+
+class OnnxModel(_TimedModel):
+    """An ONNX graph in ONNX Runtime, one thread."""
+
+    def __init__(self, path: Path, *, device: str, name: str) -> None:
+        self._session = _open_session(path, device, name)
+        super().__init__(name, str(self._session.get_providers()[0]))
+        self.input_names: list[str] = [node.name for node in self._session.get_inputs()]
+
+    def _run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        return list(self._session.run(None, dict(feeds)))
+
+
+class LiteRtModel(_TimedModel):
+    """A ``.tflite`` graph in LiteRT, one thread, inputs in the graph's own fixed shapes and types."""
+
+    def __init__(self, content: bytes, *, label: str, name: str) -> None:
+        super().__init__(name, LITERT)
+        try:
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise RuntimeModelError(f"{label} cannot be loaded as a LiteRT model: {error}") from error
+        self._inputs = {str(detail["name"]): int(detail["index"]) for detail in self._interpreter.get_input_details()}
+        self._outputs = [int(detail["index"]) for detail in self._interpreter.get_output_details()]
+        self.input_names = list(self._inputs)
+
+    def _run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        for name, value in feeds.items():
+            self._interpreter.set_tensor(self._inputs[name], value)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+def load_model(path: Path, *, device: str = "cpu", name: str = "", part: str = "") -> OnnxModel | LiteRtModel:
     """Load a network on ``device`` (``cpu`` or ``cuda``); ``name`` is what health and metrics call it.
 
-    Where CUDA cannot be had it runs on the CPU and says so in the log; ``provider`` tells what it came to. A file that
-    is no ONNX graph raises ``RuntimeModelError``, an unknown device ``ValueError``.
+    ``part``: the member of a MediaPipe bundle (``.task``, a zip archive) to load. Where CUDA cannot be had an ONNX
+    graph runs on the CPU and says so in the log; ``provider`` tells what it came to. A file that is no network raises
+    ``RuntimeModelError``, an unknown device ``ValueError``.
     """
+    if device not in _PROVIDERS:
+        raise ValueError(f"MODEL_DEVICE must be one of {', '.join(_PROVIDERS)}, not {device!r}")
+    name = name or path.stem
+    if part or path.suffix == ".tflite":
+        return LiteRtModel(
+            _member(path, part) if part else path.read_bytes(), label=f"{path} {part}".strip(), name=name
+        )
     return OnnxModel(path, device=device, name=name)
 
 
+def _member(path: Path, part: str) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            return bundle.read(part)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise RuntimeModelError(f"{path} has no part {part}: {error}") from error
+
+
 def _open_session(path: Path, device: str, name: str) -> Any:
-    if device not in _PROVIDERS:
-        raise ValueError(f"MODEL_DEVICE must be one of {', '.join(_PROVIDERS)}, not {device!r}")
     wanted = [provider for provider in _PROVIDERS[device] if provider in ort.get_available_providers()]
     if CUDA in wanted:
         ort.preload_dlls()  # CUDA's and cuDNN's libraries come as wheels, where the loader does not look by itself

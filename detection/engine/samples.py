@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -31,12 +31,32 @@ class FrameJob:
     attentive: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def _no_past() -> NDArray[np.float32]:
+    return np.zeros(0, np.float32)
+
+
+@dataclass(slots=True, eq=False)
 class AudioJob:
-    """An audio window to analyse."""
+    """An audio window to analyse.
+
+    ``previous_ended_at``: end of the window before, None for the first. ``load_past``: fetches what ``past`` returns.
+    """
 
     window: AudioWindow
     policy: Policy
+    previous_ended_at: float | None = None
+    load_past: Callable[[], NDArray[np.float32]] = _no_past
+    _past: NDArray[np.float32] | None = None
+
+    @property
+    def past(self) -> NDArray[np.float32]:
+        """Return up to ten seconds of gapless sound that end where the window starts, its lead-in included.
+
+        float32 mono at 16 kHz; empty at a session's start and after a gap. It is fetched when somebody asks.
+        """
+        if self._past is None:
+            self._past = self.load_past()
+        return self._past
 
 
 @dataclass(slots=True, eq=False)
@@ -58,10 +78,7 @@ class VideoSample:
 
         It depends on the frame alone, so any worker decides alike.
         """
-        previous = self.job.previous_captured_at
-        return previous is None or math.floor(self.job.frame.captured_at / interval_s) > math.floor(
-            previous / interval_s
-        )
+        return _is_due(self.job.previous_captured_at, self.job.frame.captured_at, interval_s)
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +88,14 @@ class AudioSample:
     job: AudioJob
     found: dict[str, Measure] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+
+    def is_due(self, interval_s: float) -> bool:
+        """Return whether what runs each ``interval_s`` runs on this window, as with frames."""
+        return _is_due(self.job.previous_ended_at, self.job.window.ended_at, interval_s)
+
+
+def _is_due(previous: float | None, at: float, interval_s: float) -> bool:
+    return previous is None or math.floor(at / interval_s) > math.floor(previous / interval_s)
 
 
 Sample = TypeVar("Sample", VideoSample, AudioSample, contravariant=True)

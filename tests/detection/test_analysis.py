@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import pytest
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
-from detection import services
+from detection import analysis, services
 from detection.analysis import Message, analyse
 from detection.contexts import SessionContexts
 from detection.engine.pipeline import Pipeline
@@ -246,3 +247,19 @@ def test_a_pipeline_that_fails_altogether_leaves_a_gap(store: FrameStore, jpegs:
     run([message], Broken())
 
     assert gaps(session) == [("video", "failed", 1)]
+
+
+def test_a_window_knows_the_sound_before_it_as_far_back_as_it_is_there(store: FrameStore) -> None:
+    session = make_session()
+    names = [uuid.uuid4().hex for _ in range(3)]
+    for number, name in enumerate(names):
+        pcm = np.full(16_000 + 800, 1000 * (number + 1), "<i2")  # the first 800 repeat what came before
+        store.put(audio_key(str(session.id), name), pcm.tobytes())
+    message = replace(window_message(session, 3), past=tuple((name, 800) for name in names))
+    assert AudioMessage.from_dict(json.loads(json.dumps(message.to_dict()))) == message
+    past = analysis._past(message, store)
+    assert [round(float(value) * 32768) for value in past[[0, 15_999, 16_000, -1]]] == [1000, 1000, 2000, 3000]
+    assert len(past) == 48_000
+    store.drop([audio_key(str(session.id), names[1])])
+    assert len(analysis._past(message, store)) == 16_000
+    assert len(analysis._past(replace(message, past=()), store)) == 0

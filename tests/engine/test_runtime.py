@@ -12,7 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from detection.engine import runtime
-from detection.engine.runtime import CPU, CUDA, RuntimeModelError, load_model
+from detection.engine.runtime import CPU, CUDA, LITERT, RuntimeModelError, load_model
+from detection.engine.weights import weights_path
 
 
 @pytest.fixture
@@ -105,3 +106,23 @@ def test_a_gpu_is_used_and_batches(doubler):
     model = load_model(doubler, device="cuda")
     assert model.provider == CUDA
     assert model.batches
+
+
+def test_a_part_of_a_bundle_runs_in_litert(weights_dir):
+    model = load_model(weights_path("face-landmarker"), name="landmarks", part="face_landmarks_detector.tflite")
+    assert (model.name, model.provider, model.batches) == ("landmarks", LITERT, False)
+    (name,) = model.input_names
+    points, presence, *_ = model.run({name: np.zeros((1, 256, 256, 3), np.float32)})
+    assert (points.size, presence.size) == (478 * 3, 1)
+    assert model.mean_ms > 0
+
+
+def test_a_part_that_there_is_not_is_named(weights_dir):
+    with pytest.raises(RuntimeModelError, match=r"face_landmarker\.task has no part nose\.tflite"):
+        load_model(weights_path("face-landmarker"), part="nose.tflite")
+
+
+def test_a_file_that_is_no_tflite_graph_is_named(tmp_path):
+    (tmp_path / "bad.tflite").write_bytes(b"not a graph" * 50)
+    with pytest.raises(RuntimeModelError, match=r"bad\.tflite cannot be loaded as a LiteRT model"):
+        load_model(tmp_path / "bad.tflite")

@@ -319,6 +319,19 @@ def test_an_npm_package_without_npm_is_named(site: Site, store: Store, monkeypat
         Fetcher(store).fetch([replace(ENTRY, package=PackageSource("npm", "carrier", "2.0.0", "x"))])
 
 
+def test_what_is_not_required_may_be_missing_and_says_so(
+    site: Site, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offer_package(site)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    extra = replace(
+        ENTRY, name="extra", file="extra.bin", group="extended", package=PackageSource("npm", "carrier", "2.0.0", "x")
+    )
+    assert Fetcher(store).fetch([extra, ENTRY]) == 1
+    assert store.path(ENTRY).read_bytes() == CONTENT
+    assert "WITHOUT extra.bin: npm is not installed" in capsys.readouterr().err
+
+
 # --- No wrong file --------------------------------------------------------------------------------------------------
 
 
@@ -424,7 +437,9 @@ def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_verifies_the_weights_of_this_installation(weights_dir: Path) -> None:
     done = run_command("verify", "--directory", str(weights_dir))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "3 files verified" in done.stdout
+    default = [entry for entry in load_manifest().values() if entry.group == "default"]
+    assert len(default) >= 4
+    assert f"{len(default)} files verified" in done.stdout
 
 
 def test_the_command_fails_naming_the_wrong_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from proctor_site.request_threads import RequestThreads
 
 
 class Requests:
-    """An application that notes on which thread each of its requests ran; a request waits for its gate if it has one."""
+    """An application that notes on which thread each request ran; a request waits for its gate if it has one."""
 
     def __init__(self, *, kept: int) -> None:
         self.threads: list[int] = []
@@ -35,7 +35,7 @@ class Requests:
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # what happens on a thread sets no event
             await asyncio.sleep(0.005)
 
 

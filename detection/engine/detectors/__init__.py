@@ -16,7 +16,8 @@ from detection.engine.detectors import faces, identity, level, speech
 class DetectorEntry:
     """What a detector needs: the weights it loads, and its class.
 
-    ``build`` gets the loaded models, in the order of ``weights`` (their names in ``weights.toml``).
+    ``build`` gets the loaded models, in the order of ``weights``: names in ``weights.toml``, ``NAME!PART`` for one part
+    of a MediaPipe bundle.
     """
 
     weights: tuple[str, ...]

@@ -60,7 +60,8 @@ def _list(entries: list[Weight], store: Store) -> None:
 
 def _fetch(entries: list[Weight], store: Store) -> None:
     fetched = Fetcher(store).fetch(entries)
-    print(f"weights: {len(entries)} files verified in {store.directory}, {fetched} of them fetched now")
+    present = sum(store.original(entry).exists() for entry in entries)
+    print(f"weights: {present} files verified in {store.directory}, {fetched} of them fetched now")
 
 
 def _verify(entries: list[Weight], store: Store) -> None:

