@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,10 @@ def _stop_services() -> None:
     _services.stop()
     _directory.cleanup()
 
+
+# Who runs the tests in the background may have these ignored, and every process started from here would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # At import and not in a hook: conftest files and test modules below this one import models, which wants the settings.
 _services, _directory = _start_services()

@@ -1,26 +1,59 @@
-"""A real worker for the enrolment queue, in a thread of the test process: real queue, real Redis, real models."""
+"""A real worker for the enrolment queue: real process, real queue, real Redis, real models."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from celery.contrib.testing.worker import start_worker
+from django.conf import settings
+from redis import Redis
 
-from detection.messages import QUEUE_ENROLLMENT
-from proctor_site.celery import app
+from detection.messages import QUEUE_ENROLLMENT, worker_heartbeat_key
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT_S = 60.0
 
 
-@pytest.fixture(scope="session")
-def embedding_worker(weights_dir: Path) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def embedding_worker(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep a worker running that embeds pictures."""
-    queues = [QUEUE_ENROLLMENT]
-    # An idle worker looks up from its queues every ten seconds, and only then sees that it is to stop.
-    with start_worker(app, pool="solo", perform_ping_check=False, queues=queues, shutdown_timeout=60):
-        yield
+    command = ["celery", "-A", "proctor_site", "worker", "-P", "solo", "-Q", QUEUE_ENROLLMENT, "-n", "embedding@%h"]
+    log = tmp_path_factory.mktemp("embedding") / "worker.log"
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", *command, "--without-gossip", "--without-mingle"],
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+        )
+    with Redis.from_url(settings.REDIS_URL) as redis:
+        try:
+            _wait_for_heart(redis, worker, log)
+            yield
+        finally:
+            worker.kill()  # it holds nothing that somebody waits for
+            worker.wait()
+            redis.delete("nothing", *redis.scan_iter(_heart(worker)))
+
+
+def _heart(worker: subprocess.Popen[bytes]) -> str:
+    return worker_heartbeat_key(f"*:{worker.pid}")
+
+
+def _wait_for_heart(redis: Redis, worker: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until its models are loaded."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not any(redis.scan_iter(_heart(worker))):
+        if worker.poll() is not None or time.monotonic() > deadline:
+            worker.kill()
+            pytest.fail(f"The worker for embeddings does not start: {log.read_text()[-2000:]}")
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

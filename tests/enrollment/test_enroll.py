@@ -19,9 +19,11 @@ from rest_framework.test import APIClient
 from accounts.models import DataKey, Organisation
 from detection.engine import quality
 from detection.engine.detectors.identity import similarity
+from detection.worker import get_engine
 from enrollment import embedding
 from enrollment.models import Candidate, Consent, Enrollment, FaceTemplate
 from enrollment.services import template_load
+from enrollment.tasks import image_read
 from tests.embedding_worker import altered
 from tests.factories import make_enrolled_candidate
 
@@ -150,13 +152,14 @@ def test_a_poor_picture_is_refused_with_what_was_measured(
 
 
 def test_a_face_turned_further_than_the_limit_is_refused(
-    client: APIClient, photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """B's head is turned by some 13 degrees: none of the photographs goes beyond the real limit."""
     monkeypatch.setattr(quality, "MAX_TURN_DEG", 10.0)
-    problem = enroll(client, photographs["b_1"]).json()
-    assert (problem["status"], problem["code"], problem["threshold"]) == (422, "face_turned", 10.0)
-    assert 10.0 < problem["measured"] < 20.0
+    (problem,) = image_read(photographs["b_1"], engine=get_engine()).problems
+    assert (problem.code, problem.threshold) == ("face_turned", 10.0)
+    assert problem.measured is not None
+    assert 10.0 < problem.measured < 20.0
 
 
 def test_pictures_of_two_people_are_refused(client: APIClient, photographs: dict[str, bytes]) -> None:
