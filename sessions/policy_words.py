@@ -55,6 +55,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "<b>clear clarity</b> only a similarity under <b>unclear mismatch</b> (0 to 1) counts against the "
         "candidate."
     ),
+    "detectors.landmarks": ("Whether the points of the largest face are found; head pose and gaze need them."),
+    "detectors.head_pose": ("Whether the head's angles are measured."),
     "detectors.speech": (
         "From this probability on, 0 to 1, a piece of sound of 32 ms counts as speech. A lower number "
         "finds quieter speech and more noise."

@@ -12,6 +12,7 @@ Array = NDArray[Any]
 FACE_DETECTOR = "yunet-2023mar"
 FACE_EMBEDDER = "sface-2021dec"
 VOICE_DETECTOR = "silero-vad-16k"
+FACE_LANDMARKER = "face-landmarker"
 
 
 class Model(Protocol):

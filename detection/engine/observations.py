@@ -104,6 +104,25 @@ class FacesMeasure:
         }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LandmarksMeasure:
+    """The points of the largest face.
+
+    ``points``: float64 ``(478, 3)`` in pixels of the frame, depth in the same unit, smaller is nearer. ``presence``:
+    how sure the network is that there is a face, 0 to 1. ``blendshapes``: float32 ``(52,)``, 0 to 1, in MediaPipe's
+    order. ``mirrored``: the points found in the mirrored picture, in its pixels; None unless a second look was due.
+    """
+
+    points: NDArray[np.float64]
+    presence: float
+    blendshapes: NDArray[np.float32]
+    mirrored: NDArray[np.float64] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-able form: the points themselves are for the detectors after this one."""
+        return {"presence": round(self.presence, 3)}
+
+
 @dataclass(frozen=True, slots=True)
 class IdentityMeasure:
     """How a probe compares with the template.

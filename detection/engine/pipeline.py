@@ -15,7 +15,7 @@ from detection.engine.media import SAMPLE_RATE_HZ, AudioWindow, Frame
 from detection.engine.model import Model
 from detection.engine.observations import AUDIO, ERRORS, VIDEO, Face, Observation
 from detection.engine.policy import Policy
-from detection.engine.runtime import RuntimeModelError, load_model
+from detection.engine.runtime import RuntimeModelError, load_model, read_part
 from detection.engine.samples import AudioJob, AudioSample, Detector, FrameJob, Sample, VideoSample
 from detection.engine.weights import WeightsError, weights_path
 
@@ -51,7 +51,7 @@ class Pipeline:
         for name, entry in entries.items():
             try:
                 models = [_load(weight, device) for weight in entry.weights]
-                detectors[name] = entry.build(*models)
+                detectors[name] = entry.build(*models, *(_read(asset) for asset in entry.assets))
             except (WeightsError, RuntimeModelError) as error:
                 logger.error("Detector %s is switched off: %s", name, error)
                 unavailable[name] = str(error)
@@ -112,6 +112,12 @@ def _load(reference: str, device: str) -> Model:
     """Load ``NAME`` of the manifest, or one part of a bundle: ``NAME!PART``."""
     name, _, part = reference.partition("!")
     return load_model(weights_path(name), device=device, name=reference, part=part)
+
+
+def _read(reference: str) -> bytes:
+    """Read a file of the manifest that is no network, or one part of a bundle."""
+    name, _, part = reference.partition("!")
+    return read_part(weights_path(name), part) if part else weights_path(name).read_bytes()
 
 
 def _expect(detector: Any, kind: type[Kind], unavailable: Mapping[str, str]) -> Kind:

@@ -125,6 +125,20 @@ class IdentityParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class LandmarksParameters:
+    """Whether the largest face's points are found: head pose, gaze and mouth are measured on them."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPoseParameters:
+    """Whether the head's angles are measured."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechParameters:
     """What counts as speech."""
 
@@ -146,6 +160,8 @@ class Detectors:
 
     faces: FacesParameters = field(default_factory=FacesParameters)
     identity: IdentityParameters = field(default_factory=IdentityParameters)
+    landmarks: LandmarksParameters = field(default_factory=LandmarksParameters)
+    head_pose: HeadPoseParameters = field(default_factory=HeadPoseParameters)
     speech: SpeechParameters = field(default_factory=SpeechParameters)
     level: LevelParameters = field(default_factory=LevelParameters)
 

@@ -22,7 +22,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from detection.engine.model import Array, Model
 
-__all__ = ["CPU", "CUDA", "LITERT", "LiteRtModel", "Model", "OnnxModel", "RuntimeModelError", "load_model"]
+__all__ = ["CPU", "CUDA", "LITERT", "LiteRtModel", "Model", "OnnxModel", "RuntimeModelError", "load_model", "read_part"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class LiteRtModel(_TimedModel):
         self._inputs = {str(detail["name"]): int(detail["index"]) for detail in self._interpreter.get_input_details()}
         self._outputs = [int(detail["index"]) for detail in self._interpreter.get_output_details()]
         self.input_names = list(self._inputs)
+        self.run({})  # once on nothing, so that the first candidate need not wait
 
     def _run(self, feeds: Mapping[str, Array]) -> list[Array]:
         for name, value in feeds.items():
@@ -106,12 +107,13 @@ def load_model(path: Path, *, device: str = "cpu", name: str = "", part: str = "
     name = name or path.stem
     if part or path.suffix == ".tflite":
         return LiteRtModel(
-            _member(path, part) if part else path.read_bytes(), label=f"{path} {part}".strip(), name=name
+            read_part(path, part) if part else path.read_bytes(), label=f"{path} {part}".strip(), name=name
         )
     return OnnxModel(path, device=device, name=name)
 
 
-def _member(path: Path, part: str) -> bytes:
+def read_part(path: Path, part: str) -> bytes:
+    """Return the content of one member of a MediaPipe bundle; raise ``RuntimeModelError`` if there is none."""
     try:
         with zipfile.ZipFile(path) as bundle:
             return bundle.read(part)

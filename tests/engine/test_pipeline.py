@@ -148,7 +148,8 @@ def test_a_detector_without_weights_is_switched_off_loudly(tmp_path, monkeypatch
     monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
     with caplog.at_level(logging.ERROR):
         loaded = Pipeline.load()
-    assert set(loaded.unavailable) == {"faces", "identity", "speech"}
+    assert set(loaded.unavailable) == {name for name, entry in DETECTORS.items() if entry.weights or entry.assets}
+    assert {"faces", "identity", "speech"} < set(loaded.unavailable)
     assert "make weights" in loaded.unavailable["faces"]
     assert "Detector faces is switched off" in caplog.text
     with pytest.raises(PipelineError, match="FaceDetector is switched off"):
@@ -167,11 +168,11 @@ def test_every_detector_has_its_weights_and_its_section_in_the_policy():
     assert set(DETECTORS) == sections
     for entry in DETECTORS.values():
         assert isinstance(entry, DetectorEntry)
-        assert set(entry.weights) <= set(load_manifest())
+        assert {weight.partition("!")[0] for weight in (*entry.weights, *entry.assets)} <= set(load_manifest())
 
 
 def test_a_loaded_pipeline_tells_what_runs_where(pipeline):
-    assert {model.name for model in pipeline.models} == {"yunet-2023mar", "sface-2021dec", "silero-vad-16k"}
-    assert {model.provider for model in pipeline.models} == {"CPUExecutionProvider"}
+    assert {model.name for model in pipeline.models} == {w for entry in DETECTORS.values() for w in entry.weights}
+    assert {model.provider for model in pipeline.models} == {"CPUExecutionProvider", "LiteRT"}
     assert all(model.mean_ms > 0 for model in pipeline.models)
     assert [detector.name for detector in (*pipeline._video, *pipeline._audio)] == list(DETECTORS)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detection.engine.detectors import faces, identity, level, speech
+from detection.engine.detectors import faces, head_pose, identity, landmarks, level, speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +17,19 @@ class DetectorEntry:
     """What a detector needs: the weights it loads, and its class.
 
     ``build`` gets the loaded models, in the order of ``weights``: names in ``weights.toml``, ``NAME!PART`` for one part
-    of a MediaPipe bundle.
+    of a MediaPipe bundle. After them it gets the content of each of ``assets``, files that are no networks, as bytes.
     """
 
     weights: tuple[str, ...]
     build: Callable[..., Any]
+    assets: tuple[str, ...] = ()
 
 
 DETECTORS: Mapping[str, DetectorEntry] = {
     "faces": DetectorEntry((faces.MODEL_NAME,), faces.FaceDetector),
     "identity": DetectorEntry((identity.MODEL_NAME,), identity.FaceEmbedder),
+    "landmarks": DetectorEntry(landmarks.MODEL_NAMES, landmarks.LandmarkDetector),
+    "head_pose": DetectorEntry((), head_pose.HeadPoseDetector, (head_pose.CANONICAL_FACE,)),
     "level": DetectorEntry((), level.LevelDetector),
     "speech": DetectorEntry((speech.MODEL_NAME,), speech.SpeechDetector),
 }
