@@ -24,6 +24,22 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "Somebody else is in view: the similarity with the enrolled face, 0 to 1, is <b>below enter</b>, "
         f"and calm again at exit or more. A higher number accuses sooner. {_TIMES}"
     ),
+    "rules.HEAD_TURNED": (
+        "The head is turned away: degrees from how this candidate usually holds it are <b>enter or more</b>, and calm "
+        f"again below exit. A lower number reports sooner. {_TIMES}"
+    ),
+    "rules.GAZE_OFF_SCREEN": (
+        "The eyes look past the screen: degrees from where this candidate usually looks are <b>enter or more</b>, and "
+        f"calm again below exit. A lower number reports sooner. {_TIMES}"
+    ),
+    "rules.SPEECH_OFF_CAMERA": (
+        "Speech is heard while the candidate's lips are still: the share of speech less the lips' movement, 0 to 1, is "
+        f"<b>enter or more</b>, and calm again below exit. {_TIMES}"
+    ),
+    "rules.LIPS_MOVING": (
+        "The lips move and nothing is heard: their movement less the speech heard, 0 to 1, is <b>enter or more</b>, "
+        f"and calm again below exit. Chewing looks the same. {_TIMES}"
+    ),
     "rules.SPEECH_DETECTED": (
         "Somebody speaks: the share of speech in a window of sound, 0 to 1, is <b>enter or more</b>, and "
         f"calm again below exit. A lower number reports sooner. {_TIMES}"
@@ -57,6 +73,11 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     ),
     "detectors.landmarks": ("Whether the points of the largest face are found; head pose and gaze need them."),
     "detectors.head_pose": ("Whether the head's angles are measured."),
+    "detectors.gaze": (
+        "Whether the line of sight is measured. Within <b>screen</b> degrees of where the candidate usually looks it "
+        "is the screen; further off the direction is named."
+    ),
+    "detectors.mouth": ("Whether the mouth is measured; SPEECH_OFF_CAMERA and LIPS_MOVING need it."),
     "detectors.speech": (
         "From this probability on, 0 to 1, a piece of sound of 32 ms counts as speech. A lower number "
         "finds quieter speech and more noise."

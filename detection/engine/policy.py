@@ -30,6 +30,10 @@ class EventType(enum.StrEnum):
     NO_FACE = "NO_FACE"
     MULTIPLE_PERSONS = "MULTIPLE_PERSONS"
     FACE_MISMATCH = "FACE_MISMATCH"
+    HEAD_TURNED = "HEAD_TURNED"
+    GAZE_OFF_SCREEN = "GAZE_OFF_SCREEN"
+    SPEECH_OFF_CAMERA = "SPEECH_OFF_CAMERA"
+    LIPS_MOVING = "LIPS_MOVING"
     SPEECH_DETECTED = "SPEECH_DETECTED"
     CONNECTION_LOST = "CONNECTION_LOST"
     CAMERA_LOST = "CAMERA_LOST"
@@ -54,6 +58,10 @@ SCALES: Mapping[EventType, Scale] = {
     EventType.NO_FACE: Scale(0, 100, below=True),  # faces, the doubtful ones included
     EventType.MULTIPLE_PERSONS: Scale(0, 100, below=False),  # faces beyond doubt
     EventType.FACE_MISMATCH: Scale(0, 1, below=True),  # similarity
+    EventType.HEAD_TURNED: Scale(0, 180, below=False),  # degrees off the head's learnt rest
+    EventType.GAZE_OFF_SCREEN: Scale(0, 120, below=False),  # degrees off the gaze's learnt rest
+    EventType.SPEECH_OFF_CAMERA: Scale(0, 1, below=False),  # share of speech, less the lips' movement
+    EventType.LIPS_MOVING: Scale(0, 1, below=False),  # the lips' movement, less heard speech
     EventType.SPEECH_DETECTED: Scale(0, 1, below=False),  # share of an audio window
     EventType.CONNECTION_LOST: Scale(0, 1, below=False),  # 1: lost
     EventType.CAMERA_LOST: Scale(0, 1, below=False),  # 1: stopped
@@ -139,6 +147,22 @@ class HeadPoseParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class GazeParameters:
+    """When a look counts as going past the screen."""
+
+    enabled: bool = True
+    screen_deg: float = number(14.0, low=4, high=60)
+    """Within so many degrees of where the candidate usually looks it is the screen: a 15-inch one seen from 60 cm."""
+
+
+@dataclass(frozen=True, slots=True)
+class MouthParameters:
+    """Whether the mouth is measured; SPEECH_OFF_CAMERA and LIPS_MOVING need it."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechParameters:
     """What counts as speech."""
 
@@ -162,12 +186,16 @@ class Detectors:
     identity: IdentityParameters = field(default_factory=IdentityParameters)
     landmarks: LandmarksParameters = field(default_factory=LandmarksParameters)
     head_pose: HeadPoseParameters = field(default_factory=HeadPoseParameters)
+    gaze: GazeParameters = field(default_factory=GazeParameters)
+    mouth: MouthParameters = field(default_factory=MouthParameters)
     speech: SpeechParameters = field(default_factory=SpeechParameters)
     level: LevelParameters = field(default_factory=LevelParameters)
 
 
-def _rule(enter: float, exit_: float, *, hold_s: float, release_s: float, severity: float) -> RulePolicy:
-    return RulePolicy(True, enter, exit_, hold_s=hold_s, release_s=release_s, cooldown_s=0.0, severity=severity)
+def _rule(
+    enter: float, exit_: float, *, hold_s: float, release_s: float, severity: float, enabled: bool = True
+) -> RulePolicy:
+    return RulePolicy(enabled, enter, exit_, hold_s=hold_s, release_s=release_s, cooldown_s=0.0, severity=severity)
 
 
 DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
@@ -177,6 +205,15 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     EventType.MULTIPLE_PERSONS: _rule(2, 2, hold_s=1.5, release_s=2.0, severity=0.8),
     # 0.75 is the similarity at SFace's published operating point (see detectors.identity) and FACE_MATCH_THRESHOLD.
     EventType.FACE_MISMATCH: _rule(0.75, 0.75, hold_s=2.0, release_s=2.0, severity=0.9),
+    # A laptop's screen seen from 60 cm reaches 17 degrees to each side, and people turn half of that with the head:
+    # beyond 25 it is something else. Glances, scratching and stretching last a second or two.
+    EventType.HEAD_TURNED: _rule(25, 20, hold_s=3.0, release_s=1.5, severity=0.4),
+    # Screens reach 14 to 17 degrees to each side of where people look most; a glance at a clock is shorter.
+    EventType.GAZE_OFF_SCREEN: _rule(15, 12, hold_s=1.5, release_s=1.0, severity=0.4),
+    # Both off: how well still lips and heard speech go together at two frames a second has not been measured on
+    # labelled recordings, and chewing moves lips too.
+    EventType.SPEECH_OFF_CAMERA: _rule(0.5, 0.35, hold_s=3.0, release_s=2.0, severity=0.6, enabled=False),
+    EventType.LIPS_MOVING: _rule(0.7, 0.5, hold_s=4.0, release_s=2.0, severity=0.2, enabled=False),
     # Half a second of speech in a second; a cough or one word does not hold. People pause up to two seconds.
     EventType.SPEECH_DETECTED: _rule(0.5, 0.35, hold_s=1.0, release_s=2.0, severity=0.4),
     # WebRTC recovers from most losses within two seconds by itself.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection.engine.link import Link
-from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, VOICE_DETECTOR
+from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, FACE_LANDMARKER, VOICE_DETECTOR
 from detection.engine.observations import AUDIO, TECHNICAL, VIDEO, Observation
 from detection.engine.policy import EventType
 
@@ -69,6 +69,20 @@ def _similarity(observation: Observation) -> Reading | None:
     return _at(observation, identity.get("similarity")) if identity.get("decided") else None
 
 
+def _off_deg(learner: str) -> Callable[[Observation], Reading | None]:
+    """Read how far off its rest a learner found something, once the rest is known."""
+
+    def read(observation: Observation) -> Reading | None:
+        derived = _measure(observation, learner)
+        return _at(observation, derived.get("off_deg")) if derived.get("calibrated") else None
+
+    return read
+
+
+def _lips(name: str) -> Callable[[Observation], Reading | None]:
+    return lambda observation: _at(observation, _measure(observation, "lips").get(name))
+
+
 def _speech_share(observation: Observation) -> Reading | None:
     speech = _measure(observation, "speech")
     if speech.get("share") is None:
@@ -109,6 +123,28 @@ RULES: Mapping[EventType, Rule] = {
     EventType.NO_FACE: Rule(VIDEO, "faces", FACE_DETECTOR, _possible_faces),
     EventType.MULTIPLE_PERSONS: Rule(VIDEO, "faces", FACE_DETECTOR, _sure_faces),
     EventType.FACE_MISMATCH: Rule(VIDEO, "identity", FACE_EMBEDDER, _similarity, min_samples=2),
-    EventType.SPEECH_DETECTED: Rule(AUDIO, "speech", VOICE_DETECTOR, _speech_share, bridges_pauses=True),
+    EventType.HEAD_TURNED: Rule(
+        VIDEO, "head_line", FACE_LANDMARKER, _off_deg("head_line"), min_samples=3, yields_to=(EventType.NO_FACE,)
+    ),
+    EventType.GAZE_OFF_SCREEN: Rule(
+        VIDEO,
+        "gaze_line",
+        FACE_LANDMARKER,
+        _off_deg("gaze_line"),
+        min_samples=3,
+        yields_to=(EventType.NO_FACE, EventType.HEAD_TURNED),
+    ),
+    EventType.SPEECH_OFF_CAMERA: Rule(
+        AUDIO, "lips", VOICE_DETECTOR, _lips("off_camera"), min_samples=3, yields_to=(EventType.NO_FACE,)
+    ),
+    EventType.LIPS_MOVING: Rule(AUDIO, "lips", FACE_LANDMARKER, _lips("silent"), min_samples=3),
+    EventType.SPEECH_DETECTED: Rule(
+        AUDIO,
+        "speech",
+        VOICE_DETECTOR,
+        _speech_share,
+        bridges_pauses=True,
+        yields_to=(EventType.SPEECH_OFF_CAMERA,),
+    ),
 }
 """In this order: what others yield to comes first."""

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from detection.engine.detectors import head_pose as module
-from detection.engine.detectors.head_pose import HeadPoseDetector, euler, read_vertices
+from detection.engine.canonical_face import CANONICAL_FACE, read_vertices
+from detection.engine.detectors.head_pose import HeadPoseDetector, euler
 from detection.engine.detectors.landmarks import POINTS, LandmarkDetector
 from detection.engine.media import Frame
 from detection.engine.model import FACE_LANDMARKER
@@ -27,12 +27,12 @@ def photograph(photo):
 
 @pytest.fixture(scope="module")
 def vertices(weights_dir):
-    return read_vertices(read_part(weights_path(FACE_LANDMARKER), module.CANONICAL_FACE.partition("!")[2]))
+    return read_vertices(read_part(weights_path(FACE_LANDMARKER), CANONICAL_FACE.partition("!")[2]))
 
 
 @pytest.fixture(scope="module")
 def detector(weights_dir):
-    return HeadPoseDetector(read_part(weights_path(FACE_LANDMARKER), module.CANONICAL_FACE.partition("!")[2]))
+    return HeadPoseDetector(read_part(weights_path(FACE_LANDMARKER), CANONICAL_FACE.partition("!")[2]))
 
 
 def measure(pipeline, image, *, previous_captured_at=None, **detectors):

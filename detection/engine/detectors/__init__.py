@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detection.engine.detectors import faces, head_pose, identity, landmarks, level, speech
+from detection.engine.detectors import faces, gaze, head_pose, identity, landmarks, level, mouth, speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ DETECTORS: Mapping[str, DetectorEntry] = {
     "identity": DetectorEntry((identity.MODEL_NAME,), identity.FaceEmbedder),
     "landmarks": DetectorEntry(landmarks.MODEL_NAMES, landmarks.LandmarkDetector),
     "head_pose": DetectorEntry((), head_pose.HeadPoseDetector, (head_pose.CANONICAL_FACE,)),
+    "gaze": DetectorEntry((), gaze.GazeDetector, (gaze.CANONICAL_FACE,)),
+    "mouth": DetectorEntry((), mouth.MouthDetector),
     "level": DetectorEntry((), level.LevelDetector),
     "speech": DetectorEntry((speech.MODEL_NAME,), speech.SpeechDetector),
 }

@@ -15,6 +15,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from detection.engine.learners.gaze_line import GazeLine
+from detection.engine.learners.head_line import HeadLine
+from detection.engine.learners.lips import Lips
 from detection.engine.observations import ERRORS, Observation
 from detection.engine.policy import Policy
 
@@ -46,7 +49,7 @@ class Learner(Protocol):
         ...
 
 
-LEARNERS: Mapping[str, Learner] = {}
+LEARNERS: Mapping[str, Learner] = {learner.name: learner for learner in (GazeLine(), HeadLine(), Lips())}
 
 
 def learn_all(
