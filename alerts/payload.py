@@ -24,6 +24,10 @@ METRICS: Mapping[str, str] = {
     EventType.NO_FACE: "face_count",
     EventType.MULTIPLE_PERSONS: "face_count",
     EventType.FACE_MISMATCH: "face_sim",
+    EventType.HEAD_TURNED: "head_off_deg",
+    EventType.GAZE_OFF_SCREEN: "gaze_off_deg",
+    EventType.SPEECH_OFF_CAMERA: "off_camera_speech",
+    EventType.LIPS_MOVING: "silent_lips",
     EventType.SPEECH_DETECTED: "speech_share",
     EventType.MICROPHONE_SILENT: "rms_dbfs",
 }

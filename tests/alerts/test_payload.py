@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from rest_framework.test import APIClient
 
-from alerts import payload, severity
-from detection.engine.policy import DEFAULT_RULES, EventType, RulePolicy
+from alerts import payload, severity, why
+from detection.engine.policy import DEFAULT_RULES, TECHNICAL_EVENTS, EventType, RulePolicy
+from sessions.policy_words import DESCRIPTIONS
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 TIMES = st.floats(min_value=0, max_value=4_000_000_000)
@@ -144,3 +145,12 @@ def test_severity_is_the_weight_scaled_by_how_clearly_the_threshold_was_passed(
 
 def test_a_threshold_at_the_limit_counts_in_full() -> None:
     assert severity.excess(EventType.SPEECH_DETECTED, peak_value=1.0, enter=1.0) == 1.0
+
+
+@pytest.mark.parametrize("event", [event for event in EventType if event not in TECHNICAL_EVENTS])
+def test_every_behaviour_event_has_the_words_that_explain_it(event: EventType) -> None:
+    assert event in payload.METRICS
+    assert event in why._MEASURED
+    assert event in why._EXTREMES
+    assert event in why._RAW
+    assert f"rules.{event}" in DESCRIPTIONS
