@@ -69,18 +69,35 @@ def failed_authentication(request: HttpRequest | Request, problem: Problem) -> P
     return Problem("too_many_requests", "Too many wrong credentials from this address.", retry_after_s=wait)
 
 
-class PictureLimit(BaseThrottle):
-    """Limits requests with pictures, each of which costs a worker's time: per API key, or per join token."""
+class _Limit(BaseThrottle):
+    """Counts requests under a name."""
 
     def __init__(self) -> None:
         self._wait_s: int | None = None
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         """Tell whether the request may pass."""
-        name = "pictures" if isinstance(request.auth, APIKey) else "join_pictures"
-        self._wait_s = wait_s(name, str(request.user.pk))
+        self._wait_s = wait_s(*self.counted(request, view))
         return self._wait_s is None
+
+    def counted(self, request: Request, view: APIView) -> tuple[str, str]:
+        """Return the limit's name, and for whom the request counts."""
+        raise NotImplementedError
 
     def wait(self) -> float | None:
         """Return the seconds until the next one may."""
         return self._wait_s
+
+
+class PictureLimit(_Limit):
+    """Limits requests with pictures, each of which costs a worker's time: per API key, or per join token."""
+
+    def counted(self, request: Request, view: APIView) -> tuple[str, str]:
+        return ("pictures" if isinstance(request.auth, APIKey) else "join_pictures"), str(request.user.pk)
+
+
+class EventsLimit(_Limit):
+    """Limits what pages tell of themselves: per session, since one API key may speak for all of them."""
+
+    def counted(self, request: Request, view: APIView) -> tuple[str, str]:
+        return "events", f"{request.user.pk}:{view.kwargs['session_id'][:128]}"

@@ -18,7 +18,7 @@ from alerts.evidence import Frames
 from alerts.models import Alert, Delivery, Incident, Subscription
 from alerts.severity import severity
 from alerts.wake import broadcast
-from detection.engine.policy import TECHNICAL_EVENTS, EventType
+from detection.engine.policy import BROWSER_EVENTS, TECHNICAL_EVENTS, EventType
 from detection.engine.rules import Change
 from sessions.models import ExamSession
 
@@ -28,6 +28,8 @@ OPENED = "opened"
 CLOSED = "closed"
 GATEWAY_SOURCE = "media-gateway"
 """``ai_model_source`` of what no model measured: the connection and its media."""
+PAGE_SOURCE = "exam-page"
+"""``ai_model_source`` of what the exam's page told of itself."""
 
 ALERTS = Counter("sdproctor_alerts", "Alerts written, by event type and phase.", ["event_type", "phase"])
 for _event in EventType:
@@ -72,11 +74,15 @@ def _incident_write(session: ExamSession, change: Change) -> Incident:
         "sample_ids": payload.unique(change.sample_ids),
         "rule": payload.rule_document(change.rule),
         "measures": change.measures,
-        "model": change.model or GATEWAY_SOURCE,
+        "model": change.model or _source_without_model(change.event_type),
         "policy_version": session.policy_version,
     }
     incident, _ = Incident.objects.update_or_create(id=uuid.UUID(change.finding_id), defaults=values)
     return incident
+
+
+def _source_without_model(event_type: EventType) -> str:
+    return PAGE_SOURCE if event_type in BROWSER_EVENTS else GATEWAY_SOURCE
 
 
 def raw_score(change: Change) -> float | None:

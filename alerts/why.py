@@ -49,6 +49,11 @@ _RAW: Mapping[str, str] = {
 _PLAIN: Mapping[str, str] = {
     EventType.CONNECTION_LOST: "The connection was gone",
     EventType.CAMERA_LOST: "The camera sent nothing",
+    EventType.TAB_HIDDEN: "The exam's page was hidden",
+    EventType.WINDOW_BLUR: "Another window than the exam's page had the focus",
+    EventType.FULLSCREEN_EXIT: "The exam's page had left the full screen",
+    EventType.CLIPBOARD: "The clipboard was used",
+    EventType.SECOND_DISPLAY: "A second display was connected",
 }
 _NAMES: Mapping[str, str] = {
     "faces.count": "Faces beyond doubt",
@@ -83,6 +88,9 @@ _NAMES: Mapping[str, str] = {
     "level.rms_dbfs": "Loudness (dBFS)",
     "level.peak_dbfs": "Loudest moment (dBFS)",
     "technical.kind": "What the gateway noted",
+    "browser.kind": "What the page noted",
+    "browser.ended": "It was over",
+    "browser.action": "What was done",
 }
 
 
@@ -100,6 +108,8 @@ def sentence(incident: Incident) -> str:
     """Say in a sentence what was measured against which threshold, and for how long."""
     rule = incident.rule
     hold = f"for at least {rule['hold_s']:g} s"
+    if incident.event_type in _PLAIN and rule["hold_s"] == 0:
+        return f"{_PLAIN[incident.event_type]}."
     if incident.event_type in _PLAIN:
         return f"{_PLAIN[incident.event_type]} {hold}."
     what, unit = _MEASURED.get(incident.event_type, ("measure", ""))
@@ -109,7 +119,7 @@ def sentence(incident: Incident) -> str:
 
 
 def scores(incident: Incident) -> list[tuple[str, str]]:
-    """Return the model's own number and the most extreme measure, each named with its scale; none for lost media."""
+    """Return the model's own number and the most extreme measure, each named with its scale; none where none is."""
     if incident.event_type in _PLAIN:
         return []
     raw = "-" if incident.raw_score is None else f"{incident.raw_score:.4g}"

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from alerts.services import incident_apply
 from detection.contexts import SessionContext
 from detection.engine import rules
-from detection.engine.observations import TECHNICAL, Observation, without_private
+from detection.engine.observations import AUDIO, BROWSER, TECHNICAL, VIDEO, Observation, without_private
 from detection.gaps import DROPPED, Dropped, gap_note, gaps_fill_sessions, gaps_record, moment
 from detection.messages import Stream, Technical
 from detection.pictures import frames_of
@@ -38,9 +38,9 @@ CLOSED = "closed"
 
 LATE = Counter("sdproctor_observations_late", "Observations too late for the rules: kept, but they accuse nobody.")
 PICTURES_LOST = Counter("sdproctor_evidence_lost", "Changes whose pictures could not be stored.")
-for _stream in Stream:
-    DROPPED.labels(_stream.value, ENDED)
-    DROPPED.labels(_stream.value, CLOSED)
+for _stream in (*Stream, BROWSER):
+    DROPPED.labels(_stream, ENDED)
+    DROPPED.labels(_stream, CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,8 @@ def _accept(row: _Row, batch: SessionBatch, dropped: list[Dropped]) -> list[Obse
             DROPPED.labels(observation.stream, ENDED).inc()
         elif row.closed and observation.stream != TECHNICAL:
             DROPPED.labels(observation.stream, CLOSED).inc()
-            dropped.append(Dropped(*sample, reason=CLOSED))
+            if observation.stream != BROWSER:  # what a page tells too late is no media that nobody looked at
+                dropped.append(Dropped(*sample, reason=CLOSED))
         else:
             accepted.append(observation)
     return accepted
@@ -248,10 +249,12 @@ def _follow_media(row: _Row, session: ExamSession, observations: list[Observatio
     changed = False
     for observation in sorted(observations, key=lambda o: o.captured_at):
         at = moment(observation.captured_at)
-        if observation.stream != TECHNICAL:
+        if observation.stream in (VIDEO, AUDIO):
             # Media after the peer was lost, or without a word of a peer: the message about it is late, or was lost.
-            if row.session_state != ExamSession.State.LIVE and (row.peer_at is None or at > row.peer_at):
+            is_news = row.session_state != ExamSession.State.LIVE
+            if is_news and (row.peer_at is None or at > row.peer_at):
                 changed |= _state_set(row, session, ExamSession.State.LIVE, at)
+        if observation.stream != TECHNICAL:
             continue
         technical = observation.measures["technical"]
         if technical["kind"] == Technical.GAP:
@@ -275,14 +278,22 @@ def _state_set(row: _Row, session: ExamSession, state: str, at: datetime) -> boo
 
 
 def _note_arrival(row: _Row, batch: SessionBatch, observations: list[Observation], now: datetime) -> None:
-    """Set when the sweep has to look after the session."""
-    times = [o.captured_at for o in observations] + [d.captured_at for d in batch.dropped]
+    """Set when the sweep has to look after the session.
+
+    A page that tells of itself is no sign of life of the gateway; it counts where no media ever came.
+    """
+    told = any(o.stream == BROWSER for o in observations)
+    times = [o.captured_at for o in observations if o.stream != BROWSER] + [d.captured_at for d in batch.dropped]
+    if told and row.last_sample_at is None:  # then the clock is ours, however late the page told it
+        times.append(now.timestamp())
     if times:
         newest = moment(max(times))
         row.newest_at = newest if row.newest_at is None else max(newest, row.newest_at)
         row.last_sample_at = now
         delay_s = min(max(0.0, (now - row.newest_at).total_seconds()), 10.0)
         row.due_at = now + timedelta(seconds=QUIET_S + delay_s)
+    elif told:
+        row.due_at = now + timedelta(seconds=QUIET_S)
     elif row.last_sample_at is not None:
         quiet_s = (now - row.last_sample_at).total_seconds()
         row.due_at = now + timedelta(seconds=min(max(quiet_s / 4, REVISIT_S[0]), REVISIT_S[1]))

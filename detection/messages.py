@@ -20,6 +20,7 @@ QUEUE_SWEEPS = "sweeps"  # what beat asks for by the clock: a receiver of alerts
 TASK_ANALYSE_FRAMES = "detection.analyse_frames"
 TASK_ANALYSE_AUDIO = "detection.analyse_audio"
 TASK_NOTE_TECHNICAL = "detection.note_technical"
+TASK_NOTE_BROWSER = "detection.note_browser"
 TASK_CLOSE_SESSION = "detection.close_session"
 
 # The narrow way back: the web side tells the gateways to let go of a session's peer.
@@ -89,6 +90,16 @@ class Stream(enum.StrEnum):
     AUDIO = "audio"
 
 
+class Browser(enum.StrEnum):
+    """What a page tells of itself."""
+
+    TAB_HIDDEN = "TAB_HIDDEN"
+    WINDOW_BLUR = "WINDOW_BLUR"
+    FULLSCREEN_EXIT = "FULLSCREEN_EXIT"
+    CLIPBOARD = "CLIPBOARD"
+    SECOND_DISPLAY = "SECOND_DISPLAY"
+
+
 @dataclass(frozen=True, slots=True)
 class _Message:
     def to_dict(self) -> dict[str, Any]:
@@ -150,6 +161,31 @@ class TechnicalMessage(_Message):
     stream: str = ""
     skipped: int = 0
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserEvent:
+    """One thing a page told, ``at`` on the server's clock: that it began, or with ``ended`` that it is over."""
+
+    event_id: str
+    kind: str
+    at: float
+    ended: bool = False
+    action: str = ""
+    """Of a use of the clipboard: ``copy``, ``cut`` or ``paste``."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserMessage(_Message):
+    """What a page told in one request."""
+
+    session_id: str
+    events: tuple[BrowserEvent, ...]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Build from ``to_dict``'s result; what is not that raises ``TypeError``."""
+        return cls(**data | {"events": tuple(BrowserEvent(**event) for event in data.get("events", ()))})
 
 
 @dataclass(frozen=True, slots=True)

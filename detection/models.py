@@ -8,12 +8,13 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.models import Organisation
+from detection.engine.observations import BROWSER
 from detection.messages import Stream
 from sessions.models import ExamSession
 
 
 class Detection(models.Model):
-    """Everything measured on one frame or audio window.
+    """Everything measured on one frame or audio window, or one thing that a page told of itself.
 
     The table is partitioned by month of ``captured_at`` (``detection.partitions``), so expired months are dropped
     whole. Nothing points here. The key is natural: the same sample measured twice is one row.
@@ -24,7 +25,7 @@ class Detection(models.Model):
     session = models.ForeignKey(ExamSession, on_delete=models.CASCADE, related_name="detections", db_index=False)
     captured_at = models.DateTimeField()
     sample_id = models.CharField(max_length=32)
-    stream = models.CharField(max_length=8, choices=[(s.value, s.value) for s in Stream])
+    stream = models.CharField(max_length=8, choices=[(s, s) for s in (*map(str, Stream), BROWSER)])
     previous_at = models.DateTimeField(
         null=True, help_text="Capture time of the sample before it in the stream: a chain with a link missing is a gap."
     )

@@ -15,14 +15,15 @@ from prometheus_client import Counter, Histogram
 from accounts.redis_client import get_redis
 from detection.analysis import FAILED, Message, analyse, drop
 from detection.announce import outcomes_announce
+from detection.browser import browser_observations
 from detection.commit import SessionBatch, SessionOutcome, commit
-from detection.contexts import SessionContexts
+from detection.contexts import SessionContext, SessionContexts
 from detection.database import DatabaseAwayError, outlast
-from detection.engine.observations import TECHNICAL
+from detection.engine.observations import AUDIO, VIDEO, Observation
 from detection.engine.pipeline import Pipeline
 from detection.frame_store import FrameStore
 from detection.gaps import DROPPED, Dropped, gaps_record
-from detection.messages import FrameMessage, Stream, TechnicalMessage
+from detection.messages import BrowserMessage, FrameMessage, Stream, TechnicalMessage
 from detection.models import RuleState
 from detection.quiet import queue_up_for_s, quiet_batches, sessions_due, technical_observation
 
@@ -104,7 +105,7 @@ def _remember(batches: Iterable[SessionBatch], reason: str) -> None:
         _unwritten.extend(
             Dropped(session_id, o.sample_id, o.stream, o.captured_at, reason)
             for o in batch.observations
-            if o.stream != TECHNICAL
+            if o.stream in (VIDEO, AUDIO)
         )
 
 
@@ -130,8 +131,19 @@ def technical_note(*, message: TechnicalMessage) -> None:
     if not contexts:
         logger.warning("%s of session %s, which does not exist", message.kind, message.session_id)
         return
-    batch = SessionBatch(contexts[message.session_id], [technical_observation(message)])
-    outcomes_announce(outlast(partial(commit, {message.session_id: batch})))
+    _note(contexts[message.session_id], [technical_observation(message)])
+
+
+def browser_note(*, message: BrowserMessage) -> None:
+    """Write what a page told of itself; an erased session is none of ours. Raises when it cannot."""
+    contexts = outlast(partial(_contexts.get, [message.session_id]))
+    if contexts:
+        _note(contexts[message.session_id], browser_observations(message))
+
+
+def _note(context: SessionContext, observations: list[Observation]) -> None:
+    batch = {str(context.session.id): SessionBatch(context, observations)}
+    outcomes_announce(outlast(partial(commit, batch)))
 
 
 def session_close(*, session_id: str) -> bool:

@@ -19,8 +19,10 @@ from detection.messages import (
     TASK_ANALYSE_AUDIO,
     TASK_ANALYSE_FRAMES,
     TASK_CLOSE_SESSION,
+    TASK_NOTE_BROWSER,
     TASK_NOTE_TECHNICAL,
     AudioMessage,
+    BrowserMessage,
     CloseMessage,
     FrameMessage,
     TechnicalMessage,
@@ -32,12 +34,12 @@ from detection.worker import get_engine
 logger = logging.getLogger(__name__)
 
 MALFORMED = Counter("sdproctor_messages_malformed", "Messages that are not what their task takes.", ["kind"])
-for _kind in (FrameMessage, AudioMessage, TechnicalMessage, CloseMessage):
+for _kind in (FrameMessage, AudioMessage, TechnicalMessage, BrowserMessage, CloseMessage):
     MALFORMED.labels(_kind.__name__)
 
 _DATABASE_AWAY = (OperationalError, InterfaceError, DatabaseAwayError)
 
-Kind = TypeVar("Kind", FrameMessage, AudioMessage, TechnicalMessage, CloseMessage)
+Kind = TypeVar("Kind", FrameMessage, AudioMessage, TechnicalMessage, BrowserMessage, CloseMessage)
 
 
 @shared_task(base=SampleBatches, name=TASK_ANALYSE_FRAMES)
@@ -59,6 +61,15 @@ def note_technical(**data: Any) -> None:
     """Note what the gateway reports about a peer. Tried for ten minutes when the database is away."""
     for message in _messages(TechnicalMessage, [data]):
         services.technical_note(message=message)
+
+
+@shared_task(
+    name=TASK_NOTE_BROWSER, autoretry_for=_DATABASE_AWAY, retry_backoff=1, retry_backoff_max=10, max_retries=60
+)
+def note_browser(**data: Any) -> None:
+    """Note what a candidate's page tells of itself. Tried for ten minutes when the database is away."""
+    for message in _messages(BrowserMessage, [data]):
+        services.browser_note(message=message)
 
 
 @shared_task(

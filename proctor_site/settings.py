@@ -113,6 +113,7 @@ METRICS_ALLOWED_NETWORKS = env.list("METRICS_ALLOWED_NETWORKS", default=list(met
 RATE_LIMITS = {
     "pictures": env.str("RATE_PICTURES", default="600/min"),
     "join_pictures": env.str("RATE_JOIN_PICTURES", default="30/min"),
+    "events": env.str("RATE_EVENTS", default="60/min"),
     "failed_authentication": env.str("RATE_FAILED_AUTHENTICATION", default="120/min"),
 }
 REST_FRAMEWORK: dict[str, Any] = {
@@ -176,6 +177,7 @@ CELERY_TASK_ROUTES: dict[str, dict[str, Any]] = {
     messages.TASK_ANALYSE_FRAMES: {"queue": messages.QUEUE_VISION},
     messages.TASK_ANALYSE_AUDIO: {"queue": messages.QUEUE_AUDIO},
     messages.TASK_NOTE_TECHNICAL: {"queue": messages.QUEUE_AUDIO},
+    messages.TASK_NOTE_BROWSER: {"queue": messages.QUEUE_AUDIO},
     messages.TASK_CLOSE_SESSION: {"queue": messages.QUEUE_AUDIO},
     "detection.*": {"queue": messages.QUEUE_SWEEPS},  # all others of detection; routes are tried in this order
     "sessions.*": {"queue": messages.QUEUE_SWEEPS},

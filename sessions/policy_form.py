@@ -101,5 +101,5 @@ def _lines(names: list[str]) -> list[tuple[str, ...]]:
 
 def _title(section: str) -> str:
     kind, _, name = section.partition(".")
-    titles = {"rules": "Rule", "detectors": "Detector", "sampling": "Sampling", "": "Time"}
+    titles = {"rules": "Rule", "detectors": "Detector", "sampling": "Sampling", "page": "Candidate's page", "": "Time"}
     return f"{titles.get(kind, kind)} {name}".strip()

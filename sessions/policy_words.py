@@ -11,6 +11,8 @@ _TIMES = (
     "0 to 1."
 )
 
+_TOLD = f"Leave enter and exit at 1. {_TIMES}"
+
 DESCRIPTIONS: Final[Mapping[str, str]] = {
     "rules.NO_FACE": (
         "Nobody is in view: the number of faces, doubtful ones included, is <b>below enter</b>, and calm "
@@ -54,6 +56,21 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "rules.MICROPHONE_SILENT": (
         "Technical: the loudness in dBFS, -120 (nothing) to 0 (as loud as can be), is <b>below enter</b>, "
         f"and calm again at exit or more. {_TIMES}"
+    ),
+    "rules.TAB_HIDDEN": f"The exam's page is hidden behind another tab or window (1) or seen (0). {_TOLD}",
+    "rules.WINDOW_BLUR": (
+        f"Another window or program has the focus (1) or the exam's page has it (0); a hidden page explains it. {_TOLD}"
+    ),
+    "rules.FULLSCREEN_EXIT": f"The exam's page has left the full screen that it had (1) or not (0). {_TOLD}",
+    "rules.CLIPBOARD": (
+        "Something is copied, cut or pasted in the exam's page. It is a moment: uses less than <b>release</b> seconds "
+        "apart are one incident; leave enter and exit at 1 and hold at 0."
+    ),
+    "rules.SECOND_DISPLAY": f"The computer has more than one display (1) or not (0), where the browser tells. {_TOLD}",
+    "page": (
+        "<b>In front</b>: the candidate's page must stay in front, full screen, as when the exam is sat on paper or "
+        "aloud; then the page itself reports that it is hidden or left. Off: the exam is sat in another tab or window, "
+        "and only its own page can report that."
     ),
     "sampling": (
         "What is looked at: pictures per second of video, and the length in seconds of each window of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any, Final
 
@@ -10,8 +11,10 @@ from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_fiel
 from rest_framework import serializers
 
 from detection.engine.policy import EventType, Policy
+from detection.messages import Browser
 from enrollment.serializers import ExternalIdField
 from sessions import joining
+from sessions.browser import MAX_AGE_S, MAX_EVENTS, PageEvent
 from sessions.models import ExamSession
 from sessions.selectors import gaps_summarise, incidents_count
 from sessions.services import PLANNED
@@ -206,16 +209,60 @@ class JoiningSerializer(_JoinableSerializer):
     ended_at = serializers.DateTimeField(allow_null=True)
     organisation = serializers.SerializerMethodField(help_text="Who invited the candidate; null while it has no name.")
     watched = serializers.SerializerMethodField(help_text="The kinds of incident that are looked for.")
+    page_in_front = serializers.SerializerMethodField(help_text="Whether the page must stay in front, full screen.")
 
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_organisation(self, session: ExamSession) -> str | None:
         name = session.organisation.name
         return None if name == UNNAMED else name
 
+    @extend_schema_field(serializers.BooleanField())
+    def get_page_in_front(self, session: ExamSession) -> bool:
+        return Policy.from_dict(session.policy_document).page.in_front
+
     @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=[e.value for e in EventType])))
     def get_watched(self, session: ExamSession) -> list[str]:
         rules = Policy.from_dict(session.policy_document).rules
         return [event.value for event, rule in rules.items() if rule.enabled]
+
+
+@extend_schema_field({"oneOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]})
+class MomentField(serializers.DateTimeField):
+    """A time in ISO 8601 or in Unix seconds; becomes Unix seconds."""
+
+    def to_internal_value(self, value: Any) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+        return super().to_internal_value(value).timestamp()
+
+
+class PageEventSerializer(serializers.Serializer[Any]):
+    """One thing that the exam's page noticed."""
+
+    type = serializers.CharField(max_length=32, help_text=f"One of {', '.join(Browser)}.")
+    at = MomentField(help_text=f"When, on the page's clock; told at most {MAX_AGE_S / 60:g} minutes later.")
+    ended = serializers.BooleanField(default=False, help_text="It is over.")
+    action = serializers.ChoiceField(
+        choices=["copy", "cut", "paste"], default="", help_text="Of CLIPBOARD. What was copied is nobody's business."
+    )
+
+
+class PageEventsSerializer(serializers.Serializer[Any]):
+    """What the exam's page noticed."""
+
+    now = MomentField(required=False, help_text="What the page's clock shows while it sends this: corrects all times.")
+    events = serializers.ListField(child=PageEventSerializer(), min_length=1, max_length=MAX_EVENTS)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Turn the body into ``browser_events_send``'s arguments."""
+        events = [PageEvent(event.pop("type"), **event) for event in attrs["events"]]
+        return {"events": events, "page_now": attrs.get("now")}
+
+
+class PageEventsTakenSerializer(serializers.Serializer[Any]):
+    """What became of it."""
+
+    accepted = serializers.IntegerField(help_text="Events queued.")
 
 
 class SessionListQuerySerializer(serializers.Serializer[Any]):

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.auth import API_KEY_OR_STAFF, ApiKeyAuthentication, HasScopeOrStaffReads, organisation_of
-from accounts.limits import PictureLimit
+from accounts.limits import EventsLimit, PictureLimit
 from accounts.models import Scope
 from accounts.problems import Problem
 from accounts.schema import problem_responses
@@ -20,6 +20,7 @@ from enrollment.services import candidate_verify
 from enrollment.views import GATE_CODES
 from sessions import serializers
 from sessions.auth import JoinPrincipal, JoinsOnly, JoinsOrHasScope, JoinTokenAuthentication
+from sessions.browser import browser_events_send
 from sessions.models import ExamSession, as_uuid
 from sessions.policies import policy_default
 from sessions.selectors import session_find, sessions_list
@@ -35,6 +36,13 @@ def _own_session(request: Request, session_id: str) -> ExamSession:
     if session_id != session.session_id and as_uuid(session_id) != session.id:
         raise Problem("token_wrong_session", "This join token belongs to another session.")
     return session
+
+
+def _session_of(request: Request, session_id: str) -> ExamSession:
+    """Return the session that a join token opens or an API key's organisation has; raise ``Problem``."""
+    if isinstance(request.user, JoinPrincipal):
+        return _own_session(request, session_id)
+    return session_find(organisation=organisation_of(request), session_id=session_id)
 
 
 class SessionStartView(APIView):
@@ -78,10 +86,9 @@ class SessionView(APIView):
     )
     def get(self, request: Request, session_id: str) -> Response:
         """Read a session."""
-        if isinstance(request.user, JoinPrincipal):
-            return Response(serializers.JoiningSerializer(_own_session(request, session_id)).data)
-        session = session_find(organisation=organisation_of(request), session_id=session_id)
-        return Response(serializers.SessionSerializer(session).data)
+        session = _session_of(request, session_id)
+        joins = isinstance(request.user, JoinPrincipal)
+        return Response((serializers.JoiningSerializer if joins else serializers.SessionSerializer)(session).data)
 
 
 class SessionEndView(APIView):
@@ -137,6 +144,42 @@ class SessionEnrollView(APIView):
         images_require_small(body["images"])
         enrolled = session_enroll(session=session, consent=consent, **body)
         return Response(candidates.EnrolledSerializer(enrolled).data, status=201)
+
+
+class SessionEventsView(APIView):
+    """Take what the exam's page tells of itself."""
+
+    authentication_classes = [JoinTokenAuthentication, ApiKeyAuthentication]
+    permission_classes = [JoinsOrHasScope]
+    required_scope = Scope.SESSIONS
+    throttle_classes = [EventsLimit]
+
+    @extend_schema(
+        operation_id="session_events",
+        summary="Tell what the exam's page notices",
+        description="That it was hidden, lost the focus or the full screen, that there is a second display: each once "
+        "when it begins and once, with `ended`, when it is over; what stands, stands until then. `CLIPBOARD` is a "
+        "moment. The answer comes as soon as the queue has it; on 503 send the same again: told twice counts once.",
+        tags=["sessions"],
+        request=serializers.PageEventsSerializer,
+        responses={202: serializers.PageEventsTakenSerializer}
+        | problem_responses(
+            "session_unknown",
+            "session_ended",
+            "event_type_unknown",
+            "event_time_invalid",
+            "queue_unavailable",
+            *_TOKEN_CODES,
+            body=True,
+        ),
+    )
+    def post(self, request: Request, session_id: str) -> Response:
+        """Take what the exam's page tells of itself."""
+        session = _session_of(request, session_id)
+        body = serializers.PageEventsSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        accepted = browser_events_send(session=session, **body.validated_data)
+        return Response(serializers.PageEventsTakenSerializer({"accepted": accepted}).data, status=202)
 
 
 class VerifyView(APIView):

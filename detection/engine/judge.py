@@ -19,7 +19,7 @@ from detection.engine.findings import (
 )
 from detection.engine.learners import Memory, learn_all
 from detection.engine.link import Link
-from detection.engine.observations import TECHNICAL, VIDEO, Observation
+from detection.engine.observations import BROWSER, TECHNICAL, VIDEO, Observation
 from detection.engine.policy import EventType, Policy
 from detection.engine.rulebook import RULES, Reading, Rule
 
@@ -62,6 +62,9 @@ class Judge:
         for event, rule in RULES.items():
             if not self._policy.rules[event].enabled:
                 continue
+            if rule.stream == BROWSER:
+                self._see_page(event, rule, observation)
+                continue
             if link_spoke:
                 self._see_link(event, rule, observation)
             if observation.stream == rule.stream and rule.standing(self.link) is None:
@@ -74,7 +77,7 @@ class Judge:
             if at > until or at == math.inf:
                 return
             track = self.tracks[event]
-            if track.is_open:
+            if track.calm_at is not None:
                 self._end(event, track.last_at)
             else:
                 decide_by_time(track, at, self._new_id())
@@ -105,6 +108,16 @@ class Judge:
             track.standing = False
             track.last_at = track.seen_at = max(track.seen_at, at)
 
+    def _see_page(self, event: EventType, rule: Rule, observation: Observation) -> None:
+        """Read what the page tells: it stands until the page says that it is over; a moment is over at once."""
+        reading = rule.read(observation)
+        if reading is None:
+            return
+        self._weigh(event, rule, Sight(reading, observation, self.frame_id, standing=True))
+        track = self.tracks.get(event)
+        if rule.is_moment and track is not None:
+            track.calm_at = reading.ended_at
+
     def _see_sample(self, event: EventType, rule: Rule, observation: Observation) -> None:
         self._end_at_gap(event, observation.span[0])
         reading = rule.read(observation)
@@ -112,9 +125,12 @@ class Judge:
             self._read(event, rule, Sight(reading, observation, self.frame_id))
 
     def _read(self, event: EventType, rule: Rule, sight: Sight) -> None:
-        """Weigh one value: begin, go on, decide, calm down or end."""
-        if self._yields(event, rule):
-            return
+        """Weigh one value, unless another trouble explains it."""
+        if not self._yields(event, rule):
+            self._weigh(event, rule, sight)
+
+    def _weigh(self, event: EventType, rule: Rule, sight: Sight) -> None:
+        """Begin, go on, decide, calm down or end."""
         track = self.tracks.get(event)
         if track is None:
             self._begin(event, rule, sight)
@@ -139,7 +155,9 @@ class Judge:
     def _decide_if_held(self, event: EventType, rule: Rule, sight: Sight) -> None:
         track, limits = self.tracks[event], self._policy.rules[event]
         held_s = track.last_at - track.started_at
-        if not track.is_open and track.count >= rule.min_samples and held_s >= limits.hold_s - EPSILON_S:
+        if track.is_open or self._is_explained(rule):
+            return
+        if track.count >= rule.min_samples and held_s >= limits.hold_s - EPSILON_S:
             decide(track, rule, sight, self._new_id())
             self._opened(event)
 
@@ -154,23 +172,27 @@ class Judge:
 
     def _yields(self, event: EventType, rule: Rule) -> bool:
         """Return whether a trouble that explains this one is suspected or open; a mere suspicion is dropped then."""
-        if not any(other in self.tracks for other in rule.yields_to):
+        if not self._is_explained(rule):
             return False
         track = self.tracks.get(event)
         if track is not None and not track.is_open:
             del self.tracks[event]
         return True
 
+    def _is_explained(self, rule: Rule) -> bool:
+        return any(other in self.tracks for other in rule.yields_to)
+
     # --- Time -----------------------------------------------------------------------------------------------------
 
     def _due_at(self, event: EventType) -> float:
         """Return when this track is decided or ends if nothing comes; infinity if it does not."""
         track, limits = self.tracks[event], self._policy.rules[event]
-        if not track.standing or track.is_open == (track.calm_at is None):
+        if not track.standing:
             return math.inf
-        if track.calm_at is None:
-            return track.started_at + limits.hold_s
-        return track.calm_at + limits.release_s
+        if track.calm_at is not None:
+            return track.calm_at + limits.release_s
+        waits = track.is_open or self._is_explained(RULES[event])
+        return math.inf if waits else track.started_at + limits.hold_s
 
     def _end_at_gap(self, event: EventType, at: float) -> None:
         track = self.tracks.get(event)
@@ -190,11 +212,17 @@ class Judge:
         self.changes.append(change(track, event, RULES[event], self._policy.rules[event], None))
         for other in [other for other in self.tracks if event in RULES[other].yields_to]:
             explained = self.tracks[other]
+            if RULES[other].stream == BROWSER and not explained.is_open:
+                continue  # the page tells of it once; what lasts longer than its explanation counts from then on
             self._end(other, track.started_at if explained.standing else explained.last_at)
 
     def _end(self, event: EventType, at: float) -> None:
         """End a suspicion silently, a finding with a change."""
         track, limits = self.tracks.pop(event), self._policy.rules[event]
+        for other, waiting in self.tracks.items():  # what was explained until now counts from now on
+            if event in RULES[other].yields_to and not waiting.is_open:
+                waiting.started_at = max(waiting.started_at, at)
+                waiting.last_at = max(waiting.last_at, at)
         if track.is_open:
             ended_at = max(at, track.decided_at)
             self.free_at[event] = ended_at + limits.cooldown_s

@@ -54,8 +54,10 @@ class Link:
 
     def after(self, observation: Observation) -> Link:
         """Return the link after a technical event, or after the sight of a sample."""
-        if observation.stream != TECHNICAL:
+        if observation.stream in (VIDEO, AUDIO):
             return self._after_sample(observation)
+        if observation.stream != TECHNICAL:
+            return self
         kind, at = _kind(observation), observation.captured_at
         peer_id = str(observation.measures[TECHNICAL].get("peer_id", ""))
         if kind == PEER_CONNECTED:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 VIDEO = "video"
 AUDIO = "audio"
 TECHNICAL = "technical"
+BROWSER = "browser"
+"""What the exam's page tells of itself; also the key of what it told in ``Observation.measures``."""
 
 ERRORS = "errors"
 """Key of ``Observation.measures`` for what went wrong: detector name → message."""
@@ -205,7 +207,8 @@ class Observation:
     ``captured_at``: capture time of a frame, of the *end* of an audio window (that is when all of it was known), of a
     technical event. ``started_at``: capture time of the start of an audio window, None otherwise. ``previous_at``:
     capture time of the sample before it in its stream, None for a peer's first and where it is not known. Technical
-    observations measure ``{"technical": {"kind": …, "peer_id": …, …}}``, the fields of ``messages.TechnicalMessage``.
+    observations measure ``{"technical": {"kind": …, "peer_id": …, …}}``, the fields of ``messages.TechnicalMessage``;
+    those of the page ``{"browser": {"kind": …, "ended": …, "action": …}}``, the fields of ``messages.BrowserEvent``.
     """
 
     sample_id: str

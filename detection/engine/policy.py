@@ -38,10 +38,26 @@ class EventType(enum.StrEnum):
     CONNECTION_LOST = "CONNECTION_LOST"
     CAMERA_LOST = "CAMERA_LOST"
     MICROPHONE_SILENT = "MICROPHONE_SILENT"
+    TAB_HIDDEN = "TAB_HIDDEN"
+    WINDOW_BLUR = "WINDOW_BLUR"
+    FULLSCREEN_EXIT = "FULLSCREEN_EXIT"
+    CLIPBOARD = "CLIPBOARD"
+    SECOND_DISPLAY = "SECOND_DISPLAY"
 
 
 TECHNICAL_EVENTS = frozenset({EventType.CONNECTION_LOST, EventType.CAMERA_LOST, EventType.MICROPHONE_SILENT})
 """About connection and equipment: never part of a behaviour score."""
+
+BROWSER_EVENTS = frozenset(
+    {
+        EventType.TAB_HIDDEN,
+        EventType.WINDOW_BLUR,
+        EventType.FULLSCREEN_EXIT,
+        EventType.CLIPBOARD,
+        EventType.SECOND_DISPLAY,
+    }
+)
+"""What the exam's page tells of itself. Nothing is measured: it is so (1) or it is not (0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +82,7 @@ SCALES: Mapping[EventType, Scale] = {
     EventType.CONNECTION_LOST: Scale(0, 1, below=False),  # 1: lost
     EventType.CAMERA_LOST: Scale(0, 1, below=False),  # 1: stopped
     EventType.MICROPHONE_SILENT: Scale(-120, 0, below=True),  # dBFS
-}
+} | {event: Scale(0, 1, below=False) for event in sorted(BROWSER_EVENTS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +195,15 @@ class LevelParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """What is expected of the candidate's page."""
+
+    in_front: bool = False
+    """Whether it must stay in front, full screen: the exam is sat on paper, aloud or beside nothing else. Then the page
+    itself reports that it is hidden or left. By default the exam is sat in another tab, which hides it by design."""
+
+
+@dataclass(frozen=True, slots=True)
 class Detectors:
     """One section per detector, under the detector's name."""
 
@@ -222,6 +247,16 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     # A live microphone's own noise is -75 dBFS and louder; a muted one gives digital silence. Browsers' noise
     # suppression reaches -80 in quiet rooms for seconds at a time.
     EventType.MICROPHONE_SILENT: _rule(-80, -75, hold_s=10.0, release_s=1.0, severity=0.2),
+    # A slip of the hand is mended within a second; looking something up takes longer. Going to and fro is one incident.
+    EventType.TAB_HIDDEN: _rule(1, 1, hold_s=1.0, release_s=3.0, severity=0.5),
+    # Notifications, the browser's own questions and the system's volume sign take the focus for a second or two.
+    EventType.WINDOW_BLUR: _rule(1, 1, hold_s=3.0, release_s=3.0, severity=0.3),
+    # Escape pressed by mistake, and back again by the page's button.
+    EventType.FULLSCREEN_EXIT: _rule(1, 1, hold_s=3.0, release_s=1.0, severity=0.3),
+    # A moment. Copying here and pasting there shortly after is one incident.
+    EventType.CLIPBOARD: _rule(1, 1, hold_s=0.0, release_s=10.0, severity=0.4),
+    # Displays come and go for seconds when a computer wakes up or a cable moves.
+    EventType.SECOND_DISPLAY: _rule(1, 1, hold_s=5.0, release_s=5.0, severity=0.3),
 }
 
 
@@ -232,6 +267,7 @@ class Policy:
     rules: Mapping[EventType, RulePolicy] = field(default_factory=lambda: dict(DEFAULT_RULES))
     sampling: Sampling = field(default_factory=Sampling)
     detectors: Detectors = field(default_factory=Detectors)
+    page: Page = field(default_factory=Page)
     lateness_s: float = number(1.0, low=0, high=10)
     """How long the rules wait for a sample that is missing, so that what arrives out of order still counts."""
     gap_s: float = number(5.0, low=1, high=60)
@@ -243,6 +279,7 @@ class Policy:
             "rules": {event.value: dataclasses.asdict(rule) for event, rule in self.rules.items()},
             "sampling": dataclasses.asdict(self.sampling),
             "detectors": dataclasses.asdict(self.detectors),
+            "page": dataclasses.asdict(self.page),
             "lateness_s": self.lateness_s,
             "gap_s": self.gap_s,
         }

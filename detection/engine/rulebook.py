@@ -8,7 +8,7 @@ from typing import Any
 
 from detection.engine.link import Link
 from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, FACE_LANDMARKER, VOICE_DETECTOR
-from detection.engine.observations import AUDIO, TECHNICAL, VIDEO, Observation
+from detection.engine.observations import AUDIO, BROWSER, TECHNICAL, VIDEO, Observation
 from detection.engine.policy import EventType
 
 _SILENT_DBFS = -120.0
@@ -44,6 +44,8 @@ class Rule:
     """Whether a pause shorter than the release time leaves a suspicion standing, as it does an open finding."""
     yields_to: tuple[EventType, ...] = ()
     """While one of these is suspected or open this rule says nothing: one trouble is one incident."""
+    is_moment: bool = False
+    """Whether what is read is over as soon as it is read."""
 
 
 def _at(observation: Observation, value: Any) -> Reading | None:
@@ -101,6 +103,16 @@ def _loudness(observation: Observation) -> Reading | None:
     return None if rms_dbfs is None else Reading(float(rms_dbfs), *observation.span)
 
 
+def _told(kind: EventType) -> Callable[[Observation], Reading | None]:
+    """Make the reader of what a page tells of this kind: 1 from when it began, 0 from when it was over."""
+
+    def read(observation: Observation) -> Reading | None:
+        told = _measure(observation, BROWSER)
+        return _at(observation, not told.get("ended")) if told.get("kind") == kind else None
+
+    return read
+
+
 RULES: Mapping[EventType, Rule] = {
     EventType.CONNECTION_LOST: Rule(
         TECHNICAL,
@@ -146,5 +158,10 @@ RULES: Mapping[EventType, Rule] = {
         bridges_pauses=True,
         yields_to=(EventType.SPEECH_OFF_CAMERA,),
     ),
+    EventType.TAB_HIDDEN: Rule(BROWSER, BROWSER, read=_told(EventType.TAB_HIDDEN)),
+    EventType.WINDOW_BLUR: Rule(BROWSER, BROWSER, read=_told(EventType.WINDOW_BLUR), yields_to=(EventType.TAB_HIDDEN,)),
+    EventType.FULLSCREEN_EXIT: Rule(BROWSER, BROWSER, read=_told(EventType.FULLSCREEN_EXIT)),
+    EventType.CLIPBOARD: Rule(BROWSER, BROWSER, read=_told(EventType.CLIPBOARD), is_moment=True),
+    EventType.SECOND_DISPLAY: Rule(BROWSER, BROWSER, read=_told(EventType.SECOND_DISPLAY)),
 }
 """In this order: what others yield to comes first."""

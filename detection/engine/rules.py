@@ -20,7 +20,7 @@ from detection.engine.findings import EPSILON_S, Change, Phase, Track
 from detection.engine.judge import Judge
 from detection.engine.learners import Memory
 from detection.engine.link import Link, part_of
-from detection.engine.observations import TECHNICAL, Observation
+from detection.engine.observations import BROWSER, TECHNICAL, Observation
 from detection.engine.policy import EventType, Policy
 
 __all__ = ["Advance", "Change", "Phase", "RulesState", "advance", "close"]
@@ -40,7 +40,7 @@ class RulesState:
     newest_at: float = -math.inf
     """Latest capture time that was seen."""
     judged_at: Mapping[str, float] = field(default_factory=dict)
-    """Per stream (technical events: per part of the link), up to which capture time it has been judged."""
+    """Per stream (technical events: per part of the link; a page's: per kind), until when it has been judged."""
     recent: tuple[str, ...] = ()
     pending: tuple[Observation, ...] = ()
     tracks: Mapping[EventType, Track] = field(default_factory=dict)
@@ -229,6 +229,8 @@ class _Step:
 
 def _line(observation: Observation) -> str | None:
     """Name the line of samples that must be in order; None for technical events that no rule looks at."""
+    if observation.stream == BROWSER:  # one that the page could send only later may be older than one of another kind
+        return f"{BROWSER}:{observation.measures[BROWSER]['kind']}"
     if observation.stream != TECHNICAL:
         return observation.stream
     part = part_of(observation)

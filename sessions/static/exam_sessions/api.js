@@ -29,7 +29,12 @@ export class Api {
     return this.#send("POST", "/enroll", { images, consent });
   }
 
-  async #send(method, path, body) {
+  /** Tell what the page noticed. `last`: the page is going away, and nobody will read the answer. */
+  tell(events, now, { last = false } = {}) {
+    return this.#send("POST", "/events", { events, now }, { keepalive: last });
+  }
+
+  async #send(method, path, body, options = {}) {
     const headers = { Authorization: `Bearer ${this.#token}`, Accept: "application/json" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     let response;
@@ -39,6 +44,7 @@ export class Api {
         headers,
         body: body === undefined ? undefined : JSON.stringify(body),
         cache: "no-store",
+        ...options,
         signal: AbortSignal.timeout(TIMEOUT_MS),
       });
     } catch (error) {

@@ -3,6 +3,7 @@
 import { Api, ApiError } from "./api.js";
 import { Broadcast } from "./broadcast.js";
 import { DeviceError, openDevices, takePicture, watchLevel } from "./devices.js";
+import { Noticed } from "./noticed.js";
 import { StateSocket } from "./socket.js";
 import { CONSENT_VERSION, LOCALE, hasText, text } from "./strings.js";
 import * as view from "./view.js";
@@ -14,12 +15,13 @@ const OFF_AFTER_MS = 5_000;
 const SILENT_DB = -85;
 const LOOKS = 2;
 const LOOK_EVERY_MS = 2_000;
+const IN_FRONT = new Set(["TAB_HIDDEN", "WINDOW_BLUR"]); // of use only where the page must stay in front
 const ENDED = new Set(["session_ended", "token_revoked"]);
 
 const page = view.element("page");
 const sessionPk = page.dataset.session;
 const SENT = `sd-proctor:${sessionPk}:pictures-sent`;
-const room = { stream: null, broadcast: null, socket: null, stopLevel: null, wakeLock: null };
+const room = { stream: null, broadcast: null, socket: null, stopLevel: null, wakeLock: null, noticed: null };
 let api = null;
 let session = null;
 let token = null;
@@ -201,7 +203,8 @@ async function takePictures() {
 }
 
 function start() {
-  view.showRoom("live");
+  view.showRoom("live", { front: session.page_in_front });
+  notice();
   room.socket = new StateSocket({ url: session.ws_url, token, onState: stateChanged });
   room.broadcast = new Broadcast({
     url: session.whip_url,
@@ -215,6 +218,28 @@ function start() {
   });
   room.broadcast.start();
   keepAwake();
+}
+
+/** Notice what the policy looks for. Full screen comes first: only a click allows it, and leaving it is told. */
+async function notice() {
+  if (session.page_in_front && session.watched.includes("FULLSCREEN_EXIT")) await toFullScreen();
+  if (!room.broadcast || room.noticed) return;
+  room.noticed = new Noticed({
+    kinds: session.watched.filter((kind) => session.page_in_front || !IN_FRONT.has(kind)),
+    tell: (events, now, options) => api.tell(events, now, options),
+    store: `sd-proctor:${sessionPk}:noticed`,
+  });
+}
+
+async function toFullScreen() {
+  await document.documentElement.requestFullscreen?.({ navigationUI: "hide" }).catch((error) => {
+    console.warn("The browser gives no full screen:", error.message);
+  });
+}
+
+function showFullScreen() {
+  const isWanted = room.noticed && session.watched.includes("FULLSCREEN_EXIT");
+  view.showFullScreen(!isWanted || document.fullscreenElement);
 }
 
 function connectionChanged(state, values) {
@@ -275,10 +300,13 @@ function letGo() {
   room.broadcast?.stop();
   room.socket?.close();
   room.stopLevel?.();
+  room.noticed?.stop();
   room.wakeLock?.release();
   for (const track of room.stream?.getTracks() ?? []) track.stop();
   view.element("preview").srcObject = null;
-  Object.assign(room, { stream: null, broadcast: null, socket: null, stopLevel: null, wakeLock: null });
+  Object.assign(room, { stream: null, broadcast: null, socket: null, stopLevel: null, wakeLock: null, noticed: null });
+  view.showFullScreen(true);
+  if (document.fullscreenElement) document.exitFullscreen();
 }
 
 view.element("allow").addEventListener("click", allow);
@@ -286,7 +314,9 @@ view.element("enrolment").addEventListener("submit", enrol);
 view.element("decline").addEventListener("click", decline);
 view.element("start").addEventListener("click", start);
 navigator.mediaDevices?.addEventListener("devicechange", devicesChanged);
+view.element("to-full-screen").addEventListener("click", toFullScreen);
 document.addEventListener("visibilitychange", keepAwake);
+document.addEventListener("fullscreenchange", showFullScreen);
 addEventListener("pagehide", () => room.broadcast?.stop());
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 open();

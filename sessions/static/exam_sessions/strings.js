@@ -64,6 +64,8 @@ const STRINGS = {
   "room.title.live": "Your session is running",
   "room.text.check": "Sit so that your whole face is seen and lit from the front. You see yourself as in a mirror.",
   "room.text.live": "You can turn to your exam now. Keep this tab open until the end.",
+  "room.text.front":
+    "Your exam begins. Keep this page in front, full screen, until the end: when it is hidden, or left for another window, that is noted.",
   "room.preview": "Your own camera picture, mirrored",
   "room.camera": "Camera",
   "room.microphone": "Microphone",
@@ -117,6 +119,9 @@ const STRINGS = {
   "running.offline": "Your computer is offline. The session continues by itself when the network is back.",
   "running.refused": "The exam service did not take the connection ({reason}). We are trying again.",
 
+  "running.toFullScreen": "Back to full screen",
+  "running.leftFullScreen": "This page is not full screen any more. That is noted until it is again.",
+
   "connection.connecting": "Connecting",
   "connection.live": "Connected",
   "connection.reconnecting": "Reconnecting",
@@ -136,6 +141,13 @@ const STRINGS = {
   "watched.MULTIPLE_PERSONS": "Whether you are alone, because nobody may help.",
   "watched.FACE_MISMATCH": "Whether it is still you, so that nobody can sit the exam in your name.",
   "watched.SPEECH_DETECTED": "Whether somebody speaks, because answers could be told. What is said is not written down.",
+  "watched.TAB_HIDDEN": "Whether the exam’s page is hidden, because answers could be looked up elsewhere.",
+  "watched.WINDOW_BLUR": "Whether you work in another window than the exam’s page, for the same reason.",
+  "watched.FULLSCREEN_EXIT": "Whether the exam’s page leaves the full screen, if it was full screen.",
+  "watched.CLIPBOARD":
+    "Whether something is copied, cut or pasted in the exam’s page, because answers could come from elsewhere. What it is is not read.",
+  "watched.SECOND_DISPLAY": "Whether your computer has a second display, because help could be shown there.",
+  "watched.page": "Such things the exam’s page, and this one, tell of themselves: that they happened, and when.",
   "watched.technical":
     "Whether picture and sound arrive. Trouble with connection, camera or microphone is never held against you.",
 };

@@ -3,6 +3,7 @@
 import { hasText, text } from "./strings.js";
 
 const STAGES = ["loading", "stopped", "welcome", "room"];
+const OF_THE_PAGE = new Set(["TAB_HIDDEN", "WINDOW_BLUR", "FULLSCREEN_EXIT", "CLIPBOARD", "SECOND_DISPLAY"]);
 const page = document.getElementById("page");
 
 export const element = (id) => document.getElementById(id);
@@ -39,11 +40,11 @@ export function showStopped(reason, retry, { button = "stopped.retry", ...values
 }
 
 /** Show what the room is for: `check` (look at yourself, be enrolled) or `live`. */
-export function showRoom(purpose, { enrolment = false, ready = "" } = {}) {
+export function showRoom(purpose, { enrolment = false, ready = "", front = false } = {}) {
   const changed = page.dataset.stage === "room" && page.dataset.purpose !== purpose;
   page.dataset.purpose = purpose;
   element("title-room").textContent = text(`room.title.${purpose}`);
-  element("room-text").textContent = text(`room.text.${purpose}`);
+  element("room-text").textContent = text(`room.text.${front ? "front" : purpose}`);
   element("enrolment").hidden = !(purpose === "check" && enrolment);
   element("ready").hidden = !(purpose === "check" && !enrolment);
   element("running").hidden = purpose !== "live";
@@ -82,13 +83,19 @@ export function showEnrolProblem(sentences) {
 /** List what is watched, with the reason for each; what has no text of its own is technical. */
 export function showWatched(eventTypes, evidenceDays) {
   const keys = eventTypes.map((eventType) => `watched.${eventType}`).filter(hasText);
-  const items = [...keys, "watched.technical"].map((key) => {
+  const told = eventTypes.some((eventType) => OF_THE_PAGE.has(eventType)) ? ["watched.page"] : [];
+  const items = [...keys, ...told, "watched.technical"].map((key) => {
     const item = document.createElement("li");
     item.textContent = text(key);
     return item;
   });
   element("watched-list").replaceChildren(...items);
   element("watched-kept").textContent = text("watched.kept", { days: evidenceDays });
+}
+
+/** Offer the way back to a page that left the full screen. */
+export function showFullScreen(on) {
+  element("full-screen").hidden = Boolean(on);
 }
 
 export function showCamera(on) {
