@@ -51,6 +51,18 @@ class Platform:
     async def end(self, session: dict[str, Any]) -> None:
         await self.service.call("POST", f"/api/v1/session/{session['session_id']}/end")
 
+    async def wait_for_incidents(self, session: dict[str, Any], event_types: set[str]) -> None:
+        """Wait until there are incidents of these types, and one of each."""
+        deadline = time.monotonic() + 20
+        while True:
+            found = (await self.service.call("GET", f"/api/v1/session/{session['session_id']}"))["incidents"]
+            if event_types <= {each["event_type"] for each in found}:
+                assert all(each["count"] == 1 for each in found if each["event_type"] in event_types)
+                assert "WINDOW_BLUR" not in {each["event_type"] for each in found}
+                return
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.3)
+
     async def state(self, session: dict[str, Any]) -> str:
         return str((await self.service.call("GET", f"/api/v1/session/{session['session_id']}"))["state"])
 
@@ -101,7 +113,8 @@ async def test_what_happens_before_a_webcam_reaches_the_socket_and_the_webhook(
 async def test_a_visitor_is_enrolled_on_joining_and_comes_back_after_the_gateway_was_lost(
     platform: Platform, stack: Stack
 ) -> None:
-    session = await platform.start_session(candidate_id="visitor", enroll_on_join=True)
+    in_front = {"page": {"in_front": True}}
+    session = await platform.start_session(candidate_id="visitor", enroll_on_join=True, policy=in_front)
     files = await asyncio.to_thread(material.browser_files, CALM)
     async with chromium(*film(*files)) as browser:
         page = await browser.new_page()
@@ -118,6 +131,8 @@ async def test_a_visitor_is_enrolled_on_joining_and_comes_back_after_the_gateway
         await page.click("#start")
         await page.wait_for_selector("#connection[data-state=live]", timeout=PAGE_TIMEOUT_MS)
         assert await page.evaluate("document.activeElement.id") == "title-room"  # where a screen reader reads on
+        await leave_and_come_back(page)
+        await platform.wait_for_incidents(session, {"TAB_HIDDEN", "CLIPBOARD"})
         stack.kill("gateway")
         await page.wait_for_selector("#connection[data-state=reconnecting]", timeout=PAGE_TIMEOUT_MS)
         stack.start("gateway")
@@ -191,6 +206,24 @@ async def test_a_link_with_a_wrong_token_opens_nothing(platform: Platform) -> No
 async def enter_room(page: Page) -> None:
     await page.click("#allow", timeout=PAGE_TIMEOUT_MS)
     await page.wait_for_selector("main[data-stage=room]", timeout=PAGE_TIMEOUT_MS)
+
+
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.hasFocus = () => !hidden;
+  dispatchEvent(new Event(hidden ? "blur" : "focus"));
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+"""As a browser with a screen does when another tab is chosen. One without never hides a page."""
+
+
+async def leave_and_come_back(page: Page) -> None:
+    """Copy something, look into another tab for two seconds, and come back."""
+    await page.keyboard.press("Control+A")
+    await page.keyboard.press("Control+C")
+    await page.evaluate(HIDE, True)
+    await asyncio.sleep(2)
+    await page.evaluate(HIDE, False)
 
 
 def closed_types(inbox: Inbox) -> set[str]:
