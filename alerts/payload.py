@@ -88,6 +88,8 @@ class AlertFacts:
     sample_ids: tuple[str, ...]
     frame_ids: tuple[str, ...]
     links: tuple[EvidenceLink, ...] = ()
+    accommodated: bool = False
+    """Whether the session runs under the candidate's own exceptions to the policy."""
 
 
 def rule_document(rule: RulePolicy) -> dict[str, Any]:
@@ -161,6 +163,7 @@ def _metadata(facts: AlertFacts) -> dict[str, Any]:
         "peak": {"value": finite(facts.peak_value), "at": iso(facts.peak_at)},
         "policy": facts.policy_name,
         "policy_version": facts.policy_version,
+        "accommodated": facts.accommodated,
         "sample_ids": unique(facts.sample_ids),
         "evidence": [link.to_dict() for link in facts.links],
     }

@@ -123,6 +123,7 @@ def _alert_write(
         sample_ids=tuple(incident.sample_ids),
         frame_ids=change.frame_ids,
         links=links,
+        accommodated=bool(session.accommodations),
     )
     ALERTS.labels(event_type=incident.event_type, phase=change.phase).inc()
     return Alert.objects.create(

@@ -137,6 +137,17 @@ def severity_sum(incident: Incident) -> str:
     return f"{rule['severity']:g} · (½ + ½ · {share:.2f}) = {incident.severity:.3f}"
 
 
+def accommodations(incident: Incident) -> list[str]:
+    """Name what the candidate's own exceptions say about this incident: of its rule, and of what all rules share."""
+    settings = _flat(incident.session.accommodations)
+    own = f"rules.{incident.event_type}."
+    return [
+        f"{path.removeprefix(own)} = {_shown(path, value)}"
+        for path, value in settings.items()
+        if path.startswith(own) or not path.startswith("rules.")
+    ]
+
+
 def measures(incident: Incident) -> list[Row]:
     """Return every number and word that was measured at the onset, at the decision and at the peak."""
     moments = [_flat(incident.measures.get(name) or {}) for name in ("onset", "decision", "peak")]

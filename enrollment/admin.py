@@ -64,15 +64,27 @@ def _in_words(quality: dict[str, float]) -> str:
 
 @admin.register(Candidate)
 class CandidateAdmin(ReadOnlyAdmin):
-    """People who sit exams, under the platform's id."""
+    """People who sit exams, under the platform's id. What people may change are a candidate's accommodations."""
 
     list_display = ["candidate_id", "enrolled", "session_count", "organisation", "created_at"]
     list_select_related = ["organisation"]
     list_filter = [EnrolledFilter]
     search_fields = ["candidate_id"]
     ordering = ["-created_at"]
-    fields = ["organisation", "candidate_id", "enrolled", "template_model", "session_count", "created_at"]
+    fields = [
+        "organisation",
+        "candidate_id",
+        "enrolled",
+        "template_model",
+        "session_count",
+        "created_at",
+        "accommodations",
+    ]
+    readonly_fields = ["organisation", "candidate_id", "enrolled", "template_model", "session_count", "created_at"]
     inlines = [ConsentInline, EnrollmentInline]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("enrollment.change_candidate")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         own = Candidate.objects.filter(pk=OuterRef("pk")).order_by()

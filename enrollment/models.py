@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 
 from accounts.models import DataKey, Organisation
+from detection.engine.policy import PolicyError
+from enrollment.accommodations import accommodations_check
 
 EXTERNAL_ID = RegexValidator(
     r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z",
@@ -25,12 +29,23 @@ def is_external_id(text: str) -> bool:
     return True
 
 
+def no_accommodations() -> dict[str, Any]:
+    """Return what most candidates have."""
+    return {}
+
+
 class Candidate(models.Model):
     """A person who sits exams, under the platform's own id."""
 
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="candidates")
     candidate_id = models.CharField(max_length=128, validators=[EXTERNAL_ID])
     data_key = models.OneToOneField(DataKey, on_delete=models.SET_NULL, null=True, blank=True, related_name="candidate")
+    accommodations = models.JSONField(
+        default=no_accommodations,
+        blank=True,
+        help_text="The candidate's own exceptions, laid over the policy of every exam from the next session on: part "
+        'of a policy document, such as {"rules": {"NO_FACE": {"hold_s": 20}}}.',
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -38,6 +53,15 @@ class Candidate(models.Model):
 
     def __str__(self) -> str:
         return self.candidate_id
+
+    def clean(self) -> None:
+        """Refuse accommodations that no policy could take, naming each field by path."""
+        self.accommodations = self.accommodations or {}
+        try:
+            accommodations_check(self.accommodations)
+        except PolicyError as error:
+            messages = [f"{path}: {message}" for path, message in error.errors.items()]
+            raise ValidationError({"accommodations": messages}) from None
 
 
 class Consent(models.Model):

@@ -86,6 +86,7 @@ class SessionAdmin(ReadOnlyAdmin):
         ("Times", {"fields": [("created_at", "planned_end_at"), ("live_at", "ended_at"), "end_reason"]}),
         ("Record", {"classes": ["collapse"], "fields": ["id", "organisation", "closed_at"]}),
         ("Policy", {"classes": ["collapse"], "fields": [("policy_name", "policy_version"), "policy_text"]}),
+        ("Accommodations", {"classes": ["collapse"], "fields": ["accommodations_text"]}),
     ]
 
     class Media:
@@ -167,6 +168,10 @@ class SessionAdmin(ReadOnlyAdmin):
     @admin.display(description="document")
     def policy_text(self, session: ExamSession) -> SafeString:
         return as_json(session.policy)
+
+    @admin.display(description="the candidate's own")
+    def accommodations_text(self, session: ExamSession) -> SafeString:
+        return as_json(session.accommodations)
 
 
 def _end(session: ExamSession) -> bool:

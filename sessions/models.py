@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import Organisation
 from detection.engine.policy import DEFAULT_POLICY, PolicyError
 from detection.engine.policy import Policy as EnginePolicy
-from enrollment.models import EXTERNAL_ID, Candidate
+from enrollment.models import EXTERNAL_ID, Candidate, no_accommodations
 
 
 def default_policy_document() -> dict[str, Any]:
@@ -137,7 +137,10 @@ class ExamSession(models.Model):
     exam = models.ForeignKey(Exam, on_delete=models.PROTECT, null=True, blank=True, related_name="exam_sessions")
     policy_name = models.CharField(max_length=100)
     policy_version = models.CharField(max_length=32, help_text="Version of the policy the snapshot was taken of.")
-    policy = models.JSONField(help_text="Snapshot of the policy with this session's overrides.")
+    policy = models.JSONField(help_text="Snapshot of the policy with this session's overrides and accommodations.")
+    accommodations = models.JSONField(
+        default=no_accommodations, blank=True, help_text="What of it are the candidate's own exceptions."
+    )
     enroll_on_join = models.BooleanField(
         default=False, help_text="The candidate may enrol on the candidate page, once, before joining."
     )

@@ -1,4 +1,4 @@
-"""Which policy applies: the exam's own or the organisation's default, with a session's overrides on top."""
+"""Which policy applies: the exam's own or the default, a session's overrides and the candidate's exceptions on top."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from django.db import IntegrityError, transaction
 from accounts.models import Organisation
 from accounts.problems import Problem
 from detection.engine import policy as engine
+from enrollment.accommodations import accommodations_check
+from enrollment.models import Candidate
 from sessions.models import Exam, Policy, default_policy_document
 
 DEFAULT_NAME: Final = "Default"
@@ -75,12 +77,41 @@ def policy_read(document: dict[str, Any]) -> engine.Policy:
 
 
 def policy_snapshot(
-    *, organisation: Organisation, exam: Exam | None, overrides: dict[str, Any] | None
+    *,
+    organisation: Organisation,
+    exam: Exam | None,
+    overrides: dict[str, Any] | None,
+    accommodations: dict[str, Any] | None = None,
 ) -> PolicySnapshot:
-    """Return the policy for a new session, complete and checked; raise ``Problem`` when the overrides do not fit."""
+    """Return the policy for a new session, complete and checked: the accommodations have the last word.
+
+    Raises ``Problem`` (``policy_invalid``) when overrides or accommodations do not fit.
+    """
     source = exam.policy if exam is not None and exam.policy is not None else policy_default(organisation=organisation)
     try:
-        document = engine.merge(source.document, overrides or {})
+        document = engine.merge(engine.merge(source.document, overrides or {}), accommodations or {})
     except engine.PolicyError as error:
         raise Problem("policy_invalid", str(error), errors=error.errors) from None
     return PolicySnapshot(source.name, str(source.version), policy_read(document).to_dict())
+
+
+def accommodations_merge(granted: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return a candidate's accommodations with ``more`` laid over them; raise ``Problem`` when they are none."""
+    try:
+        merged = engine.merge(granted, more)
+        accommodations_check(merged)
+    except engine.PolicyError as error:
+        raise Problem("policy_invalid", f"Accommodations: {error}", errors=error.errors) from None
+    return merged
+
+
+def accommodations_set(*, organisation: Organisation, candidate_id: str, accommodations: dict[str, Any]) -> Candidate:
+    """Give a candidate other accommodations, from the next session on; one named for the first time is made.
+
+    Raises ``Problem`` (``policy_invalid``).
+    """
+    checked = accommodations_merge({}, accommodations)
+    candidate, _ = Candidate.objects.update_or_create(
+        organisation=organisation, candidate_id=candidate_id, defaults={"accommodations": checked}
+    )
+    return candidate

@@ -43,6 +43,10 @@ class SessionStartSerializer(serializers.Serializer[Any]):
     policy = serializers.DictField(
         required=False, help_text="Overrides of the exam's policy, in the policy document's own form."
     )
+    accommodations = serializers.DictField(
+        required=False,
+        help_text="The candidate's exceptions for this session, on top of those they have anyway, as in `policy`.",
+    )
     enroll_on_join = serializers.BooleanField(
         default=False,
         help_text="The candidate need not be known: the candidate page asks for consent and takes the pictures.",
@@ -68,6 +72,12 @@ class SessionStartSerializer(serializers.Serializer[Any]):
             attrs["planned_end_at"] = timezone.now() + timedelta(minutes=minutes)
         attrs["overrides"] = attrs.pop("policy", None)
         return attrs
+
+
+class AccommodationsSerializer(serializers.Serializer[Any]):
+    """A candidate's own exceptions to the policy of any exam."""
+
+    accommodations = serializers.DictField(help_text="Part of a policy document; empty: none.")
 
 
 class PolicyNameSerializer(serializers.Serializer[Any]):
@@ -181,7 +191,8 @@ class SessionSerializer(SessionTimesSerializer):
 
     enrolled = serializers.BooleanField()
     enroll_on_join = serializers.BooleanField()
-    policy_document = serializers.DictField(help_text="The policy with this session's overrides.")
+    policy_document = serializers.DictField(help_text="The policy with this session's overrides and accommodations.")
+    accommodations = serializers.DictField(help_text="What of it are the candidate's own exceptions.")
     gaps = serializers.SerializerMethodField()
     incidents = serializers.SerializerMethodField()
 

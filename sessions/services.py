@@ -21,7 +21,7 @@ from enrollment.models import Candidate, FaceTemplate
 from enrollment.services import Enrolled, candidate_enroll
 from sessions.announce import session_end_announce
 from sessions.models import Exam, ExamSession
-from sessions.policies import policy_snapshot
+from sessions.policies import accommodations_merge, policy_snapshot
 
 PLANNED: Final = timedelta(minutes=180)
 """How long a session is planned to last when the platform does not say."""
@@ -45,9 +45,12 @@ def session_start(
     session_id: str | None = None,
     planned_end_at: datetime | None = None,
     overrides: dict[str, Any] | None = None,
+    accommodations: dict[str, Any] | None = None,
     enroll_on_join: bool = False,
 ) -> ExamSession:
     """Start a session for a candidate; the exam is made when it is named for the first time.
+
+    ``accommodations``: for this session, on top of those that the candidate has anyway.
 
     Raises ``Problem``: ``candidate_unknown`` or ``candidate_not_enrolled`` (neither with ``enroll_on_join``),
     ``policy_invalid``, ``session_exists``.
@@ -55,7 +58,8 @@ def session_start(
     with transaction.atomic():
         candidate = _candidate(organisation, candidate_id, enroll_on_join=enroll_on_join)
         exam = _exam(organisation, exam_id)
-        snapshot = policy_snapshot(organisation=organisation, exam=exam, overrides=overrides)
+        granted = accommodations_merge(candidate.accommodations, accommodations or {})
+        snapshot = policy_snapshot(organisation=organisation, exam=exam, overrides=overrides, accommodations=granted)
         own_id = uuid.uuid4()
         session = ExamSession(
             id=own_id,
@@ -66,6 +70,7 @@ def session_start(
             policy_name=snapshot.name,
             policy_version=snapshot.version,
             policy=snapshot.document,
+            accommodations=granted,
             enroll_on_join=enroll_on_join,
             planned_end_at=planned_end_at or timezone.now() + PLANNED,
         )

@@ -6,6 +6,7 @@ from sessions import views
 
 urlpatterns = [
     path("verify", views.VerifyView.as_view(), name="verify"),
+    path("candidates/<str:candidate_id>/accommodations", views.AccommodationsView.as_view(), name="accommodations"),
     path("session/start", views.SessionStartView.as_view(), name="session-start"),
     path("session/<str:session_id>", views.SessionView.as_view(), name="session"),
     path("session/<str:session_id>/end", views.SessionEndView.as_view(), name="session-end"),

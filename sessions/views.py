@@ -15,14 +15,15 @@ from accounts.problems import Problem
 from accounts.schema import problem_responses
 from detection.engine.policy import EventType, Policy
 from enrollment import serializers as candidates
+from enrollment.models import is_external_id
 from enrollment.requests import PARSERS, images_require_small
-from enrollment.services import candidate_verify
+from enrollment.services import candidate_find, candidate_verify
 from enrollment.views import GATE_CODES
 from sessions import serializers
 from sessions.auth import JoinPrincipal, JoinsOnly, JoinsOrHasScope, JoinTokenAuthentication
 from sessions.browser import browser_events_send
 from sessions.models import ExamSession, as_uuid
-from sessions.policies import policy_default
+from sessions.policies import accommodations_set, policy_default
 from sessions.selectors import session_find, sessions_list
 from sessions.services import session_end, session_enroll, session_start
 
@@ -209,6 +210,45 @@ class VerifyView(APIView):
         threshold = policy.rules[EventType.FACE_MISMATCH].enter
         verified = candidate_verify(organisation=organisation, threshold=threshold, **body.validated_data)
         return Response(candidates.VerifiedSerializer(verified).data)
+
+
+class AccommodationsView(APIView):
+    """A candidate's accommodations."""
+
+    required_scope = Scope.SESSIONS
+
+    @extend_schema(
+        operation_id="accommodations_read",
+        summary="Read a candidate's accommodations",
+        tags=["candidates"],
+        responses={200: serializers.AccommodationsSerializer} | problem_responses("candidate_unknown"),
+    )
+    def get(self, request: Request, candidate_id: str) -> Response:
+        """Read a candidate's accommodations."""
+        candidate = candidate_find(organisation=organisation_of(request), candidate_id=candidate_id)
+        return Response(serializers.AccommodationsSerializer(candidate).data)
+
+    @extend_schema(
+        operation_id="accommodations_set",
+        summary="Set a candidate's accommodations",
+        description="Laid over the exam's policy and a session's overrides whenever a session of the candidate starts, "
+        "and noted with the session and its alerts. Running sessions keep theirs. A candidate who is named for the "
+        "first time is made.",
+        tags=["candidates"],
+        request=serializers.AccommodationsSerializer,
+        responses={200: serializers.AccommodationsSerializer}
+        | problem_responses("candidate_unknown", "policy_invalid", body=True),
+    )
+    def put(self, request: Request, candidate_id: str) -> Response:
+        """Set a candidate's accommodations."""
+        if not is_external_id(candidate_id):
+            raise Problem("candidate_unknown", "A candidate cannot have this id.")
+        body = serializers.AccommodationsSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        candidate = accommodations_set(
+            organisation=organisation_of(request), candidate_id=candidate_id, **body.validated_data
+        )
+        return Response(serializers.AccommodationsSerializer(candidate).data)
 
 
 class SessionPagination(PageNumberPagination):

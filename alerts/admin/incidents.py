@@ -238,6 +238,7 @@ class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
                 "rule": incident.rule,
                 "sentence": why.sentence(incident),
                 "scores": why.scores(incident),
+                "accommodations": why.accommodations(incident),
                 "severity_sum": why.severity_sum(incident),
                 "rows": why.measures(incident),
             },
