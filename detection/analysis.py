@@ -117,7 +117,9 @@ def _job(
 ) -> FrameJob | AudioJob:
     if isinstance(message, FrameMessage):
         frame = Frame(message.frame_id, decode_frame(data), message.captured_at)
-        return FrameJob(frame, context.template, message.previous_captured_at, context.policy, attentive)
+        return FrameJob(
+            frame, context.template, message.previous_captured_at, context.policy, attentive, context.template_model
+        )
     window = AudioWindow(
         message.window_id, pcm16_to_float(data), message.lead_in_samples, message.started_at, message.ended_at
     )

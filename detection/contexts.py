@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from prometheus_client import Counter
 
 from accounts.keys import SealError
+from detection.engine.model import FACE_EMBEDDER
 from detection.engine.policy import DEFAULT_POLICY, Policy, PolicyError
 from enrollment.services import template_load
 from sessions.models import ExamSession
@@ -47,6 +48,8 @@ class SessionContext:
     policy: Policy
     template: NDArray[np.float32] | None
     loaded_at: float
+    template_model: str = FACE_EMBEDDER
+    """The network that made it."""
 
 
 class SessionContexts:
@@ -101,7 +104,10 @@ class SessionContexts:
             "organisation", "exam", "candidate__data_key", "candidate__face_template"
         )
         return {
-            str(session.id): SessionContext(session, _policy(session), _template(session), now) for session in sessions
+            str(session.id): SessionContext(
+                session, _policy(session), _template(session), now, _template_model(session)
+            )
+            for session in sessions
         }
 
 
@@ -113,6 +119,10 @@ def _policy(session: ExamSession) -> Policy:
         CONTEXT_FAILURES.labels("policy").inc()
         logger.exception("Session %s has a policy that cannot be used: the default policy is", session.id)
         return DEFAULT_POLICY
+
+
+def _template_model(session: ExamSession) -> str:
+    return session.candidate.face_template.model if session.enrolled else FACE_EMBEDDER
 
 
 def _template(session: ExamSession) -> NDArray[np.float32] | None:

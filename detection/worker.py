@@ -19,7 +19,10 @@ from prometheus_client.multiprocess import mark_process_dead
 from redis import Redis
 from redis.exceptions import RedisError
 
+from detection.engine.adapters import chosen_models, with_chosen
+from detection.engine.detectors import DETECTORS
 from detection.engine.pipeline import Pipeline
+from detection.engine.weights import WeightsError
 from detection.messages import (
     HEARTBEAT_INTERVAL_S,
     HEARTBEAT_TTL_S,
@@ -122,10 +125,14 @@ class Heart(threading.Thread):
 
 
 @signals.worker_init.connect
-def check_device(**_signal: Any) -> None:
-    """Refuse to start where ``MODEL_DEVICE`` means nothing: else every pool process would fail, again and again."""
+def check_models(**_signal: Any) -> None:
+    """Refuse to start where ``MODEL_DEVICE`` or ``DETECTOR_MODELS`` means nothing: every pool process would fail."""
     if device() not in DEVICES:
         raise SystemExit(f"MODEL_DEVICE must be one of {', '.join(DEVICES)}, not {device()!r}.")
+    try:
+        with_chosen(DETECTORS, chosen_models())
+    except WeightsError as error:
+        raise SystemExit(str(error)) from None
 
 
 @signals.worker_ready.connect

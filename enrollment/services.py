@@ -138,6 +138,9 @@ def candidate_verify(*, organisation: Organisation, candidate_id: str, image: by
     template = template_load(template_row.candidate)
     if template is None or reading.embedding is None:
         raise Problem("not_enrolled", f"Candidate '{candidate_id}' has no template that can be read.")
+    if reading.model != template_row.model:
+        models = f"{template_row.model} made the template of '{candidate_id}', and {reading.model} runs now"
+        raise Problem("not_enrolled", f"{models}: enrol again.")
     score = float(np.dot(reading.embedding, template))
     similarity = identity.similarity(score)
     return Verified(similarity >= threshold, similarity, score, threshold, reading.model, reading.quality)

@@ -55,7 +55,7 @@ def image_read(data: bytes, *, engine: Pipeline) -> ImageReading:
     # The gate lets one person through, and small faces in the background; that person's is the largest certain face.
     face = next(face for face in faces if face.score >= quality.MIN_SCORE)
     probe = engine.embedder.probe([(image, face)])[0]
-    return ImageReading(probe.embedding, MODEL_NAME, probe.quality.to_dict())
+    return ImageReading(probe.embedding, engine.embedder.model_name, probe.quality.to_dict())
 
 
 def _unusable(*problems: ImageProblem) -> ImageReading:

@@ -175,9 +175,15 @@ def change(track: Track, event: EventType, rule: Rule, policy: RulePolicy, ended
         sample_ids=tuple(track.samples),
         measures=dict(track.measures),
         rule=policy,
-        model=rule.model,
+        model=_model(track, rule),
         frame_ids=tuple(dict.fromkeys(frame for frame in track.frames if frame)),
     )
+
+
+def _model(track: Track, rule: Rule) -> str:
+    """Return the network that measured what was decided on: the rule's usual one, unless the measure names another."""
+    measure = track.measures.get("decision", {}).get(rule.detector)
+    return str(measure.get("model") or rule.model) if isinstance(measure, Mapping) else rule.model
 
 
 def reason(rule: Rule, observation: Observation) -> dict[str, Any]:

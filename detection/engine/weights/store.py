@@ -22,6 +22,7 @@ def weights_path(name: str, *, directory: Path | None = None) -> Path:
     entry = load_manifest().get(name)
     if entry is None:
         raise WeightsError(f"weights.toml has no entry {name}")
+    entry.require_accepted()
     return Store(directory or default_directory()).path(entry)
 
 
@@ -38,7 +39,7 @@ class Store:
 
     def original(self, entry: Weight) -> Path:
         """Return where the entry's file lies as fetched, whether or not it is there."""
-        return self.directory / entry.file
+        return entry.source or self.directory / entry.file
 
     def path(self, entry: Weight) -> Path:
         """Return the verified file to load; raise ``WeightsError`` if it is missing or not the manifest's."""
@@ -54,9 +55,13 @@ class Store:
     def verify_original(self, entry: Weight) -> None:
         """Raise ``WeightsError`` unless the file as fetched is there and has the manifest's hash."""
         path = self.original(entry)
+        if not path.exists() and entry.source is not None:
+            raise WeightsError(f"{entry.name}: {path} does not exist.")
         if not path.exists():
             raise WeightsError(f"{entry.file} is not in {self.directory}: run `make weights`.")
         found = file_sha256(path)
+        if found != entry.sha256 and entry.source is not None:
+            raise WeightsError(f"{entry.name}: {path} has sha256 {found}, not {entry.sha256}.")
         if found != entry.sha256:
             raise WeightsError(
                 f"{entry.file} in {self.directory} has a wrong hash: sha256 {found}, expected {entry.sha256}. "

@@ -1,0 +1,65 @@
+"""Networks that can take the place of a detector's own: how each kind is fed and read.
+
+A manifest entry names its ``adapter``; ``DETECTOR_MODELS`` says which entry takes whose place. What a detector
+measures, and all that follows from it, stays the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from detection.engine.adapters import arcface, scrfd
+from detection.engine.detectors import DetectorEntry
+from detection.engine.weights import Weight, WeightsError, load_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """Whose place it takes, and what builds the detector: from the loaded model and its manifest entry."""
+
+    detector: str
+    build: Callable[..., Any]
+
+
+ADAPTERS: Mapping[str, Adapter] = {
+    "arcface": Adapter("identity", arcface.build),
+    "scrfd": Adapter("faces", scrfd.build),
+}
+
+
+def chosen_models() -> dict[str, str]:
+    """Return ``DETECTOR_MODELS`` (``identity=w600k-mbf,faces=scrfd-500m``): detector → manifest entry."""
+    chosen: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in os.environ.get("DETECTOR_MODELS", "").split(","))):
+        detector, equals, name = (word.strip() for word in part.partition("="))
+        if not (detector and equals and name):
+            raise WeightsError(f"DETECTOR_MODELS: {part!r} is not DETECTOR=MODEL")
+        chosen[detector] = name
+    return chosen
+
+
+def with_chosen(entries: Mapping[str, DetectorEntry], chosen: Mapping[str, str]) -> dict[str, DetectorEntry]:
+    """Return the detectors with the chosen networks in their places; raise ``WeightsError`` for what does not fit."""
+    manifest = load_manifest() if chosen else {}
+    return dict(entries) | {
+        detector: _entry(detector, manifest.get(name), name, entries) for detector, name in chosen.items()
+    }
+
+
+def _entry(detector: str, weight: Weight | None, name: str, entries: Mapping[str, DetectorEntry]) -> DetectorEntry:
+    where = f"DETECTOR_MODELS, {detector}={name}"
+    if detector not in entries:
+        raise WeightsError(f"{where}: there is no detector of that name; there are {', '.join(entries)}")
+    if weight is None:
+        raise WeightsError(f"{where}: neither weights.toml nor EXTRA_WEIGHTS has this entry")
+    adapter = ADAPTERS.get(weight.adapter or "")
+    if adapter is None:
+        raise WeightsError(f"{where}: the entry's adapter is {weight.adapter}; there are {', '.join(ADAPTERS)}")
+    if adapter.detector != detector:
+        raise WeightsError(f"{where}: {weight.adapter} takes the place of {adapter.detector}")
+    weight.require_accepted()
+    return DetectorEntry((weight.name,), partial(adapter.build, weight=weight))

@@ -1,0 +1,38 @@
+"""``manage.py models``."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+
+def test_bench_prints_what_each_network_costs(weights_dir: object) -> None:
+    out = StringIO()
+    call_command("models", "bench", "--runs", "2", stdout=out)
+    lines = {line["model"]: line for line in map(json.loads, out.getvalue().splitlines())}
+    assert {"yunet-2023mar", "sface-2021dec", "silero-vad-16k"} <= set(lines)
+    for line in lines.values():
+        assert line["provider"]
+        assert 0 < line["ms_median"] <= line["ms_p95"]
+    assert lines["yunet-2023mar"]["runs_per_sample"] == 1
+
+
+def test_list_and_verify_do_as_the_engines_own_command(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("models", "list", "--group", "default")
+    assert "yunet-2023mar" in capsys.readouterr().out
+    call_command("models", "verify", "yunet-2023mar")
+    assert "1 files verified" in capsys.readouterr().out
+
+
+def test_what_fails_is_a_command_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CommandError):
+        call_command("models", "verify", "nothing")
+    monkeypatch.setenv("DETECTOR_MODELS", "identity=nothing")
+    with pytest.raises(CommandError, match="neither"):
+        call_command("models", "bench")
+    with pytest.raises(CommandError, match="runs"):
+        call_command("models", "bench", "--runs", "0")
