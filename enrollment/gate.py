@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from prometheus_client import Counter
 
 from accounts.problems import Problem
-from detection.engine.detectors import identity
+from detection.engine.adapters.arcface import similarity_of
 from enrollment.embedding import ImageReading
 
 _FULL_WIDTH_PX: Final = 112.0
@@ -41,7 +41,7 @@ def readings_require_one_person(readings: Sequence[ImageReading], *, threshold: 
     """Raise ``Problem`` (``faces_differ``) when two pictures are less similar than ``threshold``."""
     embeddings = _embeddings(readings)
     pairs = {
-        (first, second): identity.similarity(float(np.dot(embeddings[first], embeddings[second])))
+        (first, second): similarity_of(readings[0].model, float(np.dot(embeddings[first], embeddings[second])))
         for first, second in combinations(range(len(embeddings)), 2)
     }
     if not pairs:

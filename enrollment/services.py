@@ -16,7 +16,7 @@ from prometheus_client import Counter
 
 from accounts.models import Organisation
 from accounts.problems import Problem
-from detection.engine.detectors import identity
+from detection.engine.adapters.arcface import similarity_of
 from enrollment.consents import ConsentGiven, consent_record
 from enrollment.embedding import images_embed
 from enrollment.gate import combine, readings_require_good, readings_require_one_person
@@ -142,7 +142,7 @@ def candidate_verify(*, organisation: Organisation, candidate_id: str, image: by
         models = f"{template_row.model} made the template of '{candidate_id}', and {reading.model} runs now"
         raise Problem("not_enrolled", f"{models}: enrol again.")
     score = float(np.dot(reading.embedding, template))
-    similarity = identity.similarity(score)
+    similarity = similarity_of(reading.model, score)
     return Verified(similarity >= threshold, similarity, score, threshold, reading.model, reading.quality)
 
 

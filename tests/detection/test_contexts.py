@@ -38,6 +38,7 @@ def test_a_context_has_the_sessions_policy_and_the_candidates_template() -> None
     assert context.policy.rules[EventType.NO_FACE].hold_s == 9
     assert context.template is not None
     np.testing.assert_array_equal(context.template, embedding)
+    assert context.template_model == "sface-2021dec"
     assert RuleState.objects.filter(session=session).exists()
 
 

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from detection.engine.adapters import ADAPTERS, chosen_models, l2cs, scrfd, sixdrepnet, with_chosen
+from detection.engine.adapters.arcface import similarity_of
 from detection.engine.detectors import DETECTORS
 from detection.engine.detectors.identity import OTHER_MODEL, similarity
 from detection.engine.findings import _model
@@ -123,7 +124,13 @@ def test_a_template_of_another_network_is_never_compared(own, monkeypatch, photo
     assert (seen["identity"]["decided"], seen["identity"]["reason"]) == (False, OTHER_MODEL)
 
 
-def test_the_operating_score_of_a_network_is_the_default_threshold():
+def test_the_operating_score_of_a_network_is_the_default_threshold(own):
+    assert similarity_of("sface-2021dec", 0.363) == pytest.approx(0.75)
+    assert similarity_of("tiny-arc", 0.32) == pytest.approx(0.75)
+    own.write_text(
+        own.read_text().replace('adapter = "arcface"', 'adapter = "arcface"\noptions = {operating_score = 0.2}')
+    )
+    assert similarity_of("tiny-arc", 0.2) == pytest.approx(0.75)
     assert similarity(0.32, operating_score=0.32) == pytest.approx(0.75)
     assert similarity(0.0, operating_score=0.32) == pytest.approx(0.02)
 

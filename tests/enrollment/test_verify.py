@@ -10,6 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from accounts.models import Organisation, Scope
+from enrollment.models import FaceTemplate
 from sessions.policies import policy_default
 from tests.embedding_worker import altered
 from tests.enrollment.test_enroll import enroll
@@ -94,3 +95,11 @@ def test_a_key_for_enrolling_does_not_verify(organisation: Organisation, photogr
     _, raw = make_api_key(organisation, scopes=[Scope.ENROLL])
     response = verify(APIClient(HTTP_AUTHORIZATION=f"Bearer {raw}"), photographs["a_2"])
     assert (response.status_code, response.json()["code"]) == (403, "scope_missing")
+
+
+@pytest.mark.usefixtures("_ada")
+def test_a_template_of_another_network_is_not_compared(client: APIClient, photographs: dict[str, bytes]) -> None:
+    FaceTemplate.objects.update(model="arcface-r100")
+    response = verify(client, photographs["a_2"])
+    assert (response.status_code, response.json()["code"]) == (404, "not_enrolled")
+    assert "enrol again" in response.json()["detail"]

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from detection.engine.detectors.identity import Embedding112, FaceEmbedder
+from detection.engine.detectors.identity import SFACE, Embedding112, FaceEmbedder, similarity
 from detection.engine.model import Model
-from detection.engine.weights import Weight
+from detection.engine.weights import Weight, load_manifest
 
 OPERATING_SCORE = 0.32
 """Cosine from which two faces are one person's, where the entry gives no other: the distance of 0.68 that DeepFace
 publishes for ArcFace, found on LFW. Networks differ: measure yours, and put ``operating_score`` into its options."""
 _SFACE_LENGTH = 13.0
 """Of SFace's raw vectors of clear faces, which the policy's limits of strength are made for."""
+
+
+def similarity_of(model: str, comparison_score: float) -> float:
+    """Return a raw cosine of the network named ``model``, SFace or one of this kind, on the calibrated scale."""
+    if model == SFACE.model:
+        return similarity(comparison_score)
+    entry = load_manifest().get(model)
+    return similarity(comparison_score, operating_score=_operating_score(entry))
+
+
+def _operating_score(entry: Weight | None) -> float:
+    return OPERATING_SCORE if entry is None else entry.options.get("operating_score", OPERATING_SCORE)
 
 
 def build(model: Model, *, weight: Weight) -> FaceEmbedder:
@@ -21,7 +33,7 @@ def build(model: Model, *, weight: Weight) -> FaceEmbedder:
         input_name=model.input_names[0],
         mean=127.5,
         scale=127.5,
-        operating_score=weight.options.get("operating_score", OPERATING_SCORE),
+        operating_score=_operating_score(weight),
         strength_factor=_SFACE_LENGTH / usual_length,
     )
     return FaceEmbedder(model, network)
