@@ -116,6 +116,7 @@ class TestRead:
             "expires_at",
             "organisation",
             "watched",
+            "page_in_front",
         }
         assert "NO_FACE" in answer["watched"]
         assert "SPEECH_DETECTED" not in answer["watched"]
