@@ -220,7 +220,7 @@ class Judge:
         """End a suspicion silently, a finding with a change."""
         track, limits = self.tracks.pop(event), self._policy.rules[event]
         for other, waiting in self.tracks.items():  # what was explained until now counts from now on
-            if event in RULES[other].yields_to and not waiting.is_open:
+            if RULES[other].stream == BROWSER and event in RULES[other].yields_to and not waiting.is_open:
                 waiting.started_at = max(waiting.started_at, at)
                 waiting.last_at = max(waiting.last_at, at)
         if track.is_open:

@@ -11,11 +11,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from detection.engine.adapters import ADAPTERS, chosen_models, l2cs, scrfd, sixdrepnet, with_chosen
+from detection.engine.adapters import ADAPTERS, chosen_models, imagenet, l2cs, scrfd, sixdrepnet, with_chosen
 from detection.engine.adapters.arcface import similarity_of
 from detection.engine.detectors import DETECTORS
 from detection.engine.detectors.identity import OTHER_MODEL, similarity
 from detection.engine.findings import _model
+from detection.engine.observations import Face
 from detection.engine.pipeline import Pipeline
 from detection.engine.rulebook import RULES
 from detection.engine.weights import WeightsError, load_manifest
@@ -184,10 +185,42 @@ def test_gaze_is_the_expectation_over_the_bins_in_the_glossarys_signs():
         l2cs.angles_deg(np.zeros((1, 28)), np.zeros((1, 28)))
 
 
-def test_a_crop_is_fed_to_l2cs_normalised_as_for_imagenet():
-    fed = l2cs.feed(np.full((10, 10, 3), (0, 0, 255), np.uint8))
+def test_a_crop_is_fed_normalised_as_for_imagenet():
+    fed = imagenet.feed(np.full((10, 10, 3), (0, 0, 255), np.uint8), size=448)
     assert fed.shape == (1, 3, 448, 448)
     assert fed[0, :, 0, 0] == pytest.approx([(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225], abs=1e-5)
+
+
+def test_a_face_is_cut_square_with_a_margin_and_within_the_picture():
+    image = np.arange(100 * 80 * 3, dtype=np.uint32).reshape(100, 80, 3).astype(np.uint8)
+    landmarks = np.zeros((5, 2), np.float32)
+    inside = imagenet.cut(image, Face((30, 40, 50, 60), 1.0, landmarks), margin=0.2)
+    assert np.array_equal(inside, image[36:64, 26:54])
+    assert imagenet.cut(image, Face((-50, 10, 10, 60), 1.0, landmarks), margin=0.0).shape == (60, 10, 3)
+    assert imagenet.cut(image, Face((200, 200, 210, 210), 1.0, landmarks), margin=0.0).shape == (1, 1, 3)
+
+
+def constants(path: Path, size: int, **outputs: np.ndarray) -> None:
+    """A network that says the same of every picture."""
+    nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in outputs]
+    weights = {name: array.astype(np.float32) for name, array in outputs.items()}
+    shown = [value(f"{name}_out", *array.shape) for name, array in outputs.items()]
+    save(path, nodes, [value("input", 1, 3, size, size)], shown, weights)
+
+
+def test_networks_for_gaze_and_head_take_the_detectors_places(own, tmp_path, monkeypatch, photo, frame_job):
+    logits = np.full((1, 90), -50.0)
+    logits[0, 50] = 50.0
+    constants(tmp_path / "gaze.onnx", 448, yaw=logits, pitch=logits)
+    c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
+    constants(tmp_path / "head.onnx", 224, rotation=np.array([[[c, 0, s], [0, 1, 0], [-s, 0, c]]]))
+    entries = [("tiny-gaze", "gaze.onnx", "l2cs"), ("tiny-head", "head.onnx", "6drepnet")]
+    own.write_text("".join(entry(tmp_path, *each) for each in entries))
+    monkeypatch.setenv("DETECTOR_MODELS", "gaze=tiny-gaze, head_pose=tiny-head")
+    seen = load("faces", "head_pose", "gaze").analyse_frames([frame_job(photo("a_1"))])[0].measures
+    assert (seen["gaze"]["yaw_deg"], seen["gaze"]["pitch_deg"]) == (-20, 20)
+    assert (seen["head_pose"]["yaw_deg"], seen["head_pose"]["pitch_deg"], seen["head_pose"]["roll_deg"]) == (-20, 0, 0)
+    assert "errors" not in seen
 
 
 @pytest.mark.parametrize(("axis", "expected"), [("y", (-30, 0, 0)), ("x", (0, 30, 0)), ("z", (0, 0, 30))])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from detection.engine.adapters import arcface, scrfd
+from detection.engine.adapters import arcface, l2cs, scrfd, sixdrepnet
 from detection.engine.detectors import DetectorEntry
 from detection.engine.weights import Weight, WeightsError, load_manifest
 
@@ -28,6 +28,8 @@ class Adapter:
 ADAPTERS: Mapping[str, Adapter] = {
     "arcface": Adapter("identity", arcface.build),
     "scrfd": Adapter("faces", scrfd.build),
+    "l2cs": Adapter("gaze", l2cs.build),
+    "6drepnet": Adapter("head_pose", sixdrepnet.build),
 }
 
 

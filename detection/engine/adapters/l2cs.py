@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-import cv2
+from collections.abc import Sequence
+
 import numpy as np
 
-from detection.engine.detectors.faces import Image
-from detection.engine.model import Array
+from detection.engine.adapters import imagenet
+from detection.engine.detectors.gaze import GazeMeasure
+from detection.engine.model import Array, Model
+from detection.engine.observations import VIDEO, LandmarksMeasure
+from detection.engine.samples import VideoSample
+from detection.engine.weights import Weight
 
 SIZE = 448
 BINS = 90
 BIN_DEG = 4.0
 FIRST_BIN_DEG = -180.0
-IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+_MARGIN = 0.0
+"""The published code looks at the face detector's box as it is."""
+_BLINKS = (9, 10)
+"""Blendshapes of the lids, in MediaPipe's order."""
 
 
-def feed(crop: Image, *, size: int = SIZE) -> Array:
-    """Turn a BGR uint8 crop of the face into float32 ``(1, 3, size, size)``, RGB, normalised as for ImageNet."""
-    resized = cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)[..., ::-1].astype(np.float32) / 255
-    return np.ascontiguousarray(((resized - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1)[None], np.float32)
+def build(model: Model, *, weight: Weight) -> GazeNet:
+    """Return the detector."""
+    return GazeNet(model)
+
+
+class GazeNet:
+    """Measures the line of sight of the largest face."""
+
+    name = "gaze"
+    stream = VIDEO
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.models = (model,)
+
+    def due(self, sample: VideoSample) -> bool:
+        """Measure wherever there is a face."""
+        return sample.job.policy.detectors.gaze.enabled and bool(sample.faces)
+
+    def measure(self, samples: Sequence[VideoSample]) -> list[GazeMeasure]:
+        """Measure each frame. How far the lids are closed is known where there are landmarks, and else 0."""
+        return [self._measure(sample) for sample in samples]
+
+    def _measure(self, sample: VideoSample) -> GazeMeasure:
+        crop = imagenet.cut(sample.job.frame.image, sample.faces[0], margin=_MARGIN)
+        horizontal, vertical = self._model.run({self._model.input_names[0]: imagenet.feed(crop, size=SIZE)})[:2]
+        yaw_deg, pitch_deg = angles_deg(horizontal, vertical)
+        return GazeMeasure(float(yaw_deg[0]), float(pitch_deg[0]), _closed(sample))
+
+
+def _closed(sample: VideoSample) -> float:
+    landmarks = sample.found.get("landmarks")
+    return float(max(landmarks.blendshapes[i] for i in _BLINKS)) if isinstance(landmarks, LandmarksMeasure) else 0.0
 
 
 def angles_deg(horizontal: Array, vertical: Array) -> tuple[Array, Array]:
