@@ -30,6 +30,11 @@ METRICS: Mapping[str, str] = {
     EventType.LIPS_MOVING: "silent_lips",
     EventType.SPEECH_DETECTED: "speech_share",
     EventType.MICROPHONE_SILENT: "rms_dbfs",
+    EventType.PRESENTATION_ATTACK: "attack",
+    EventType.CAMERA_COVERED: "detail",
+    EventType.CAMERA_STATIC: "unchanged_s",
+    EventType.LOW_LIGHT: "light",
+    EventType.BLURRED: "sharpness",
 }
 """What the number that a rule looks at is called in ``confidence_metrics``. What is not listed has no such number."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detection.engine.policy import SCALES, EventType, RulePolicy
 
-GRADED = frozenset({EventType.FACE_MISMATCH, EventType.SPEECH_DETECTED})
+GRADED = frozenset({EventType.FACE_MISMATCH, EventType.SPEECH_DETECTED, EventType.PRESENTATION_ATTACK})
 """Events whose measure has degrees. A face is there or not, a connection up or not, a second person one too many."""
 
 

@@ -23,6 +23,11 @@ _MEASURED: Mapping[str, tuple[str, str]] = {
     EventType.LIPS_MOVING: ("movement of the lips while nothing was heard", ""),
     EventType.SPEECH_DETECTED: ("share of speech in a window of sound", ""),
     EventType.MICROPHONE_SILENT: ("loudness of the microphone", " dBFS"),
+    EventType.PRESENTATION_ATTACK: ("evidence for a print, a screen or a recording, 0 to 1,", ""),
+    EventType.CAMERA_COVERED: ("detail in the picture", ""),
+    EventType.CAMERA_STATIC: ("time without any change in the picture", " s"),
+    EventType.LOW_LIGHT: ("brightness of the face, or without one of the brighter parts,", ""),
+    EventType.BLURRED: ("sharpness of the picture", ""),
 }
 _EXTREMES: Mapping[str, str] = {
     EventType.NO_FACE: "Fewest faces",
@@ -34,6 +39,11 @@ _EXTREMES: Mapping[str, str] = {
     EventType.LIPS_MOVING: "Most movement (0 to 1)",
     EventType.SPEECH_DETECTED: "Largest share of speech (0 to 1)",
     EventType.MICROPHONE_SILENT: "Quietest (dBFS)",
+    EventType.PRESENTATION_ATTACK: "Strongest evidence (0 to 1)",
+    EventType.CAMERA_COVERED: "Least detail",
+    EventType.CAMERA_STATIC: "Longest without change (s)",
+    EventType.LOW_LIGHT: "Darkest (0 to 255)",
+    EventType.BLURRED: "Least sharp",
 }
 _RAW: Mapping[str, str] = {
     EventType.NO_FACE: "Faces at the decision",
@@ -45,6 +55,11 @@ _RAW: Mapping[str, str] = {
     EventType.LIPS_MOVING: "Movement at the decision",
     EventType.SPEECH_DETECTED: "Share of speech at the decision",
     EventType.MICROPHONE_SILENT: "Loudness at the decision (dBFS)",
+    EventType.PRESENTATION_ATTACK: "Evidence at the decision (0 to 1)",
+    EventType.CAMERA_COVERED: "Detail at the decision",
+    EventType.CAMERA_STATIC: "Without change at the decision (s)",
+    EventType.LOW_LIGHT: "Brightness at the decision (0 to 255)",
+    EventType.BLURRED: "Sharpness at the decision",
 }
 _PLAIN: Mapping[str, str] = {
     EventType.CONNECTION_LOST: "The connection was gone",
@@ -91,6 +106,26 @@ _NAMES: Mapping[str, str] = {
     "browser.kind": "What the page noted",
     "browser.ended": "It was over",
     "browser.action": "What was done",
+    "camera.brightness": "Brightness of the picture (0 to 255)",
+    "camera.contrast": "Contrast of the picture",
+    "camera.light": "Brightness of the face, or of the brighter parts (0 to 255)",
+    "camera.sharpness": "Sharpness of the picture (0.8 and more is sharp)",
+    "camera.detail": "Detail of the picture (0.1 and more shows something)",
+    "camera.noise": "Noise of the picture (grey values)",
+    "loops.unchanged_s": "Without change (s)",
+    "loops.unchanged_since": "Unchanged since",
+    "loops.mismatch": "Difference from the stretch before (1: as usual, 0: a repetition)",
+    "loops.lag_s": "Length of the loop (s)",
+    "liveness_pool.attack": "Evidence for an attack (0 to 1)",
+    "liveness_pool.reason": "What says most of it",
+    "liveness_pool.looks": "Pictures weighed",
+    "liveness_pool.margin": "Live by the network (above 0)",
+    "liveness_pool.moire": "Regular pattern on the face (1.3 and more is suspicious)",
+    "liveness_pool.frame": "Straight edge around the face (0 to 1)",
+    "liveness_pool.still_s": "Neither lids nor lips moved (s)",
+    "liveness_pool.rigidity": "Background moves with the face (0.25 and more)",
+    "liveness_pool.mismatch": "Difference from the stretch before (1: as usual, 0: a repetition)",
+    "liveness_pool.lag_s": "Length of the loop (s)",
 }
 
 

@@ -57,6 +57,26 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "Technical: the loudness in dBFS, -120 (nothing) to 0 (as loud as can be), is <b>below enter</b>, "
         f"and calm again at exit or more. {_TIMES}"
     ),
+    "rules.PRESENTATION_ATTACK": (
+        "A print, a screen or a recording instead of a person: the evidence gathered over the last seconds, 0 to 1, is "
+        f"<b>enter or more</b>, and calm again below exit. A lower number accuses sooner. {_TIMES}"
+    ),
+    "rules.CAMERA_COVERED": (
+        "Technical: the lens is covered: the detail in the picture relative to its brightness, 0 to 1, is <b>below "
+        f"enter</b>, and calm again at exit or more. {_TIMES}"
+    ),
+    "rules.CAMERA_STATIC": (
+        "Technical: the picture stands still although somebody is in it: for <b>enter or more</b> seconds nothing has "
+        f"changed. Leave exit at the same number. {_TIMES}"
+    ),
+    "rules.LOW_LIGHT": (
+        "Technical: it is too dark: the brightness of the face, or without one of the brighter parts, 0 to 255, is "
+        f"<b>below enter</b>, and calm again at exit or more. {_TIMES}"
+    ),
+    "rules.BLURRED": (
+        "Technical: nothing is sharp: the steepness of the sharpest edges, 0 to 2, is <b>below enter</b>, and calm "
+        f"again at exit or more. {_TIMES}"
+    ),
     "rules.TAB_HIDDEN": f"The exam's page is hidden behind another tab or window (1) or seen (0). {_TOLD}",
     "rules.WINDOW_BLUR": (
         f"Another window or program has the focus (1) or the exam's page has it (0); a hidden page explains it. {_TOLD}"
@@ -98,6 +118,16 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "detectors.speech": (
         "From this probability on, 0 to 1, a piece of sound of 32 ms counts as speech. A lower number "
         "finds quieter speech and more noise."
+    ),
+    "detectors.camera": (
+        "Whether the picture itself is measured; CAMERA_COVERED, CAMERA_STATIC, LOW_LIGHT and BLURRED need it. <b>Find "
+        "loops</b>: whether a stretch of pictures that comes again exactly counts as PRESENTATION_ATTACK."
+    ),
+    "detectors.liveness": (
+        "The face is looked at every <b>interval</b> seconds for signs of a print or a screen. A face smaller than "
+        "<b>min face</b> (pixels), turned further than <b>max turn</b> (degrees), darker than <b>min brightness</b> (0 "
+        "to 255) or less sharp than <b>min sharpness</b> decides nothing. Looks of <b>window</b> seconds are weighed "
+        "together."
     ),
     "detectors.level": ("Whether loudness is measured; MICROPHONE_SILENT needs it."),
     "": (

@@ -13,6 +13,7 @@ FACE_DETECTOR = "yunet-2023mar"
 FACE_EMBEDDER = "sface-2021dec"
 VOICE_DETECTOR = "silero-vad-16k"
 FACE_LANDMARKER = "face-landmarker"
+LIVENESS = "minifasnet-2.7"
 
 
 class Model(Protocol):

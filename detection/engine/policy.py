@@ -43,9 +43,24 @@ class EventType(enum.StrEnum):
     FULLSCREEN_EXIT = "FULLSCREEN_EXIT"
     CLIPBOARD = "CLIPBOARD"
     SECOND_DISPLAY = "SECOND_DISPLAY"
+    PRESENTATION_ATTACK = "PRESENTATION_ATTACK"
+    CAMERA_COVERED = "CAMERA_COVERED"
+    CAMERA_STATIC = "CAMERA_STATIC"
+    LOW_LIGHT = "LOW_LIGHT"
+    BLURRED = "BLURRED"
 
 
-TECHNICAL_EVENTS = frozenset({EventType.CONNECTION_LOST, EventType.CAMERA_LOST, EventType.MICROPHONE_SILENT})
+TECHNICAL_EVENTS = frozenset(
+    {
+        EventType.CONNECTION_LOST,
+        EventType.CAMERA_LOST,
+        EventType.MICROPHONE_SILENT,
+        EventType.CAMERA_COVERED,
+        EventType.CAMERA_STATIC,
+        EventType.LOW_LIGHT,
+        EventType.BLURRED,
+    }
+)
 """About connection and equipment: never part of a behaviour score."""
 
 BROWSER_EVENTS = frozenset(
@@ -82,6 +97,11 @@ SCALES: Mapping[EventType, Scale] = {
     EventType.CONNECTION_LOST: Scale(0, 1, below=False),  # 1: lost
     EventType.CAMERA_LOST: Scale(0, 1, below=False),  # 1: stopped
     EventType.MICROPHONE_SILENT: Scale(-120, 0, below=True),  # dBFS
+    EventType.PRESENTATION_ATTACK: Scale(0, 1, below=False),  # pooled evidence
+    EventType.CAMERA_COVERED: Scale(0, 1, below=True),  # detail relative to brightness
+    EventType.CAMERA_STATIC: Scale(0, 3600, below=False),  # seconds without change
+    EventType.LOW_LIGHT: Scale(0, 255, below=True),  # grey value of the face, or of the brighter parts
+    EventType.BLURRED: Scale(0, 2, below=True),  # steepness of the steepest edges
 } | {event: Scale(0, 1, below=False) for event in sorted(BROWSER_EVENTS)}
 
 
@@ -179,6 +199,31 @@ class MouthParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class CameraParameters:
+    """What is measured of the picture itself."""
+
+    enabled: bool = True
+    find_loops: bool = True
+    """Whether a picture sequence that comes again exactly speaks for PRESENTATION_ATTACK."""
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessParameters:
+    """Which faces are looked at for prints and screens, and how long evidence is gathered."""
+
+    enabled: bool = True
+    interval_s: float = number(1.0, low=0.1, high=600)
+    min_face_px: float = number(60.0, low=20, high=1000)
+    """The network sees a face of 30 pixels, but moire and a print's texture need more."""
+    max_turn_deg: float = number(35.0, low=5, high=90)
+    min_brightness: float = number(45.0, low=0, high=255)
+    min_sharpness: float = number(0.012, low=0, high=1)
+    """See ``quality.sharpness``."""
+    window_s: float = number(12.0, low=5, high=120)
+    """Over how long looks are weighed together; before two thirds of it nothing is decided."""
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechParameters:
     """What counts as speech."""
 
@@ -213,6 +258,8 @@ class Detectors:
     head_pose: HeadPoseParameters = field(default_factory=HeadPoseParameters)
     gaze: GazeParameters = field(default_factory=GazeParameters)
     mouth: MouthParameters = field(default_factory=MouthParameters)
+    camera: CameraParameters = field(default_factory=CameraParameters)
+    liveness: LivenessParameters = field(default_factory=LivenessParameters)
     speech: SpeechParameters = field(default_factory=SpeechParameters)
     level: LevelParameters = field(default_factory=LevelParameters)
 
@@ -257,6 +304,16 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     EventType.CLIPBOARD: _rule(1, 1, hold_s=0.0, release_s=10.0, severity=0.4),
     # Displays come and go for seconds when a computer wakes up or a cable moves.
     EventType.SECOND_DISPLAY: _rule(1, 1, hold_s=5.0, release_s=5.0, severity=0.3),
+    # Half is undecided. What it is read from was gathered over eight seconds and more.
+    EventType.PRESENTATION_ATTACK: _rule(0.65, 0.5, hold_s=2.0, release_s=5.0, severity=0.9),
+    # Photographs and clips have 0.2 and more; a hand, tape or a closed shutter before the lens far less.
+    EventType.CAMERA_COVERED: _rule(0.05, 0.07, hold_s=2.0, release_s=1.0, severity=0.4),
+    # A person in view moves; what does not change by half a grey value for so long is no live picture.
+    EventType.CAMERA_STATIC: _rule(15, 15, hold_s=0.0, release_s=0.0, severity=0.4),
+    # Below, faces are found less often and few are compared. Automatic exposure takes some seconds when lights go out.
+    EventType.LOW_LIGHT: _rule(35, 45, hold_s=5.0, release_s=2.0, severity=0.1),
+    # Sharp photographs have 0.8 and more; blurred by four pixels of 640, where comparison scores falter, 0.65.
+    EventType.BLURRED: _rule(0.62, 0.68, hold_s=5.0, release_s=2.0, severity=0.1),
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection.engine.link import Link
-from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, FACE_LANDMARKER, VOICE_DETECTOR
+from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, FACE_LANDMARKER, LIVENESS, VOICE_DETECTOR
 from detection.engine.observations import AUDIO, BROWSER, TECHNICAL, VIDEO, Observation
 from detection.engine.policy import EventType
 
@@ -103,6 +103,29 @@ def _loudness(observation: Observation) -> Reading | None:
     return None if rms_dbfs is None else Reading(float(rms_dbfs), *observation.span)
 
 
+def _detail(observation: Observation) -> Reading | None:
+    return _at(observation, _measure(observation, "camera").get("detail"))
+
+
+def _light(observation: Observation) -> Reading | None:
+    return _at(observation, _measure(observation, "camera").get("light"))
+
+
+def _sharpness(observation: Observation) -> Reading | None:
+    return _at(observation, _measure(observation, "camera").get("sharpness"))
+
+
+def _unchanged(observation: Observation) -> Reading | None:
+    loops = _measure(observation, "loops")
+    if loops.get("unchanged_s") is None:
+        return None
+    return Reading(float(loops["unchanged_s"]), float(loops["unchanged_since"]), observation.captured_at)
+
+
+def _attack(observation: Observation) -> Reading | None:
+    return _at(observation, _measure(observation, "liveness_pool").get("attack"))
+
+
 def _told(kind: EventType) -> Callable[[Observation], Reading | None]:
     """Make the reader of what a page tells of this kind: 1 from when it began, 0 from when it was over."""
 
@@ -132,9 +155,20 @@ RULES: Mapping[EventType, Rule] = {
         standing=lambda link: None if link.audio_down_at is None else _SILENT_DBFS,
         yields_to=(EventType.CONNECTION_LOST,),
     ),
-    EventType.NO_FACE: Rule(VIDEO, "faces", FACE_DETECTOR, _possible_faces),
+    EventType.CAMERA_COVERED: Rule(VIDEO, "camera", read=_detail, min_samples=2),
+    EventType.CAMERA_STATIC: Rule(VIDEO, "loops", read=_unchanged, yields_to=(EventType.CAMERA_COVERED,)),
+    EventType.LOW_LIGHT: Rule(VIDEO, "camera", read=_light, min_samples=3, yields_to=(EventType.CAMERA_COVERED,)),
+    EventType.BLURRED: Rule(
+        VIDEO,
+        "camera",
+        read=_sharpness,
+        min_samples=3,
+        yields_to=(EventType.CAMERA_COVERED, EventType.LOW_LIGHT),
+    ),
+    EventType.NO_FACE: Rule(VIDEO, "faces", FACE_DETECTOR, _possible_faces, yields_to=(EventType.CAMERA_COVERED,)),
     EventType.MULTIPLE_PERSONS: Rule(VIDEO, "faces", FACE_DETECTOR, _sure_faces),
     EventType.FACE_MISMATCH: Rule(VIDEO, "identity", FACE_EMBEDDER, _similarity, min_samples=2),
+    EventType.PRESENTATION_ATTACK: Rule(VIDEO, "liveness_pool", LIVENESS, _attack, min_samples=3),
     EventType.HEAD_TURNED: Rule(
         VIDEO, "head_line", FACE_LANDMARKER, _off_deg("head_line"), min_samples=3, yields_to=(EventType.NO_FACE,)
     ),

@@ -9,7 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detection.engine.detectors import faces, gaze, head_pose, identity, landmarks, level, mouth, speech
+from detection.engine.detectors import (
+    camera,
+    faces,
+    gaze,
+    head_pose,
+    identity,
+    landmarks,
+    level,
+    liveness,
+    mouth,
+    speech,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,8 @@ class DetectorEntry:
 
 DETECTORS: Mapping[str, DetectorEntry] = {
     "faces": DetectorEntry((faces.MODEL_NAME,), faces.FaceDetector),
+    "camera": DetectorEntry((), camera.CameraDetector),
+    "liveness": DetectorEntry((liveness.MODEL_NAME,), liveness.LivenessDetector),
     "identity": DetectorEntry((identity.MODEL_NAME,), identity.FaceEmbedder),
     "landmarks": DetectorEntry(landmarks.MODEL_NAMES, landmarks.LandmarkDetector),
     "head_pose": DetectorEntry((), head_pose.HeadPoseDetector, (head_pose.CANONICAL_FACE,)),

@@ -18,6 +18,10 @@ from typing import Any, Protocol
 from detection.engine.learners.gaze_line import GazeLine
 from detection.engine.learners.head_line import HeadLine
 from detection.engine.learners.lips import Lips
+from detection.engine.learners.liveness_pool import LivenessPool
+from detection.engine.learners.loops import LoopLearner
+from detection.engine.learners.rigidity import RigidityLearner
+from detection.engine.learners.stillness import StillnessLearner
 from detection.engine.observations import ERRORS, Observation
 from detection.engine.policy import Policy
 
@@ -49,7 +53,18 @@ class Learner(Protocol):
         ...
 
 
-LEARNERS: Mapping[str, Learner] = {learner.name: learner for learner in (GazeLine(), HeadLine(), Lips())}
+LEARNERS: Mapping[str, Learner] = {
+    learner.name: learner
+    for learner in (
+        GazeLine(),
+        HeadLine(),
+        Lips(),
+        LoopLearner(),
+        RigidityLearner(),
+        StillnessLearner(),
+        LivenessPool(),
+    )
+}
 
 
 def learn_all(

@@ -1,0 +1,47 @@
+"""What is around a face, coarsely and without the face: from it ``learners.rigidity`` tells a print from a person."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.engine.observations import Face
+
+SHAPE = (7, 16)
+COLUMN_WIDTHS = 4.4 / (SHAPE[1] - 1)
+"""Distance of columns in widths of the face's box: they reach 2.2 to both sides of its middle."""
+ROW_WIDTHS = 2.25 / (SHAPE[0] - 1)
+"""Distance of rows, likewise: from above the head down to the shoulders, which move with it."""
+HIDDEN = -1
+"""A cell outside the picture, or where face and hair are."""
+_CELL_WIDTHS = 0.29
+_TOP_WIDTHS = -1.625
+_HEAD_WIDTHS = 0.85
+_ABOVE_HEAD_WIDTHS = -1.06
+
+_ACROSS = np.arange(SHAPE[1]) * COLUMN_WIDTHS - 2.2
+_DOWN = np.arange(SHAPE[0]) * ROW_WIDTHS + _TOP_WIDTHS
+_HEAD = (np.abs(_ACROSS)[None] < _HEAD_WIDTHS) & (_DOWN[:, None] > _ABOVE_HEAD_WIDTHS)
+
+
+def place(face: Face) -> tuple[float, float, float]:
+    """Return where a face is: the point between eyes and mouth, x and y, and its box's width, in pixels."""
+    eyes, mouth = face.landmarks[:2].mean(axis=0), face.landmarks[3:].mean(axis=0)
+    x, y = (eyes + mouth) / 2
+    return float(x), float(y), max(face.width_px, 1.0)
+
+
+def surroundings(image: NDArray[np.uint8], face: Face) -> tuple[int, ...]:
+    """Return mean grey values of ``SHAPE`` cells around a face, row by row, ``HIDDEN`` where there are none."""
+    x, y, width = place(face)
+    cell = max(1, round(width * _CELL_WIDTHS))
+    grey = cv2.blur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (cell, cell))
+    columns, rows = np.rint(x + _ACROSS * width).astype(int), np.rint(y + _DOWN * width).astype(int)
+    values = grey[rows.clip(0, grey.shape[0] - 1)][:, columns.clip(0, grey.shape[1] - 1)].astype(int)
+    outside = _outside(rows, cell, grey.shape[0])[:, None] | _outside(columns, cell, grey.shape[1])[None]
+    return tuple(int(value) for value in np.where(_HEAD | outside, HIDDEN, values).ravel())
+
+
+def _outside(positions: NDArray[np.int_], cell: int, size: int) -> NDArray[np.bool_]:
+    return (positions < cell / 2) | (positions > size - 1 - cell / 2)
