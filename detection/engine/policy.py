@@ -309,7 +309,7 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     # Photographs and clips have 0.2 and more; a hand, tape or a closed shutter before the lens far less.
     EventType.CAMERA_COVERED: _rule(0.05, 0.07, hold_s=2.0, release_s=1.0, severity=0.4),
     # A person in view moves; what does not change by half a grey value for so long is no live picture.
-    EventType.CAMERA_STATIC: _rule(15, 15, hold_s=0.0, release_s=0.0, severity=0.4),
+    EventType.CAMERA_STATIC: _rule(15, 15, hold_s=1.0, release_s=0.0, severity=0.4),
     # Below, faces are found less often and few are compared. Automatic exposure takes some seconds when lights go out.
     EventType.LOW_LIGHT: _rule(35, 45, hold_s=5.0, release_s=2.0, severity=0.1),
     # Sharp photographs have 0.8 and more; blurred by four pixels of 640, where comparison scores falter, 0.65.
