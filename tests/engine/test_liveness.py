@@ -236,6 +236,17 @@ def test_the_reason_names_what_says_most_of_it(cues, reason):
     assert len(json.dumps(state)) < 1500
 
 
+def test_a_background_that_stays_behind_the_face_outweighs_a_slight_doubt_and_no_strong_one():
+    def attack(live: float) -> float:
+        stays = {"rigidity": {"rigidity": -0.6, "comparisons": 8}}
+        looks = [looking(float(k), live) for k in range(12)]
+        seen = [Observation(o.sample_id, VIDEO, o.captured_at, o.measures | stays) for o in looks]
+        return derived(seen, LivenessPool())[0][-1]["attack"]
+
+    assert attack(0.2) < 0.5
+    assert attack(0.005) > 0.75
+
+
 # --- Lids and lips
 
 

@@ -17,6 +17,8 @@ _CALIBRATION = 0.5
 """Looks at one face are far from independent: their mean counts like a weak single one."""
 _RIGID_FROM, _RIGID_TO, _RIGID_WEIGHT = 0.25, 0.75, 10.0
 """Rigidity (see ``rigidity``) from which it counts, and fully counts, and what it then takes off the mean evidence."""
+_STAYS_FROM, _STAYS_TO, _STAYS_WEIGHT = -0.1, -0.3, 2.0
+"""The other way round: a background that stays behind the face speaks for a person, or a film on a screen that stands."""
 _STILL_FROM_S, _STILL_TO_S, _STILL_WEIGHT = 60.0, 120.0, 3.0
 """Likewise for lids and lips that do not move (see ``stillness``). Readers blink five times a minute and less, and two
 frames a second miss most blinks: this outweighs no face that looks live."""
@@ -76,6 +78,7 @@ def _weighed(seen: dict[str, float] | None, observation: Observation) -> dict[st
         return None
     seen = seen or {"looks": 0, "evidence": _UNSEEN, "margin": 0.0, "moire": 0.0, "frame": 0.0}
     rigid = _RIGID_WEIGHT * _share(rigidity, _RIGID_FROM, _RIGID_TO)
+    stays = _STAYS_WEIGHT * _share(rigidity, _STAYS_FROM, _STAYS_TO)
     still = _STILL_WEIGHT * _share(still_s, _STILL_FROM_S, _STILL_TO_S)
     against = {
         "network": -seen["margin"],
@@ -85,7 +88,7 @@ def _weighed(seen: dict[str, float] | None, observation: Observation) -> dict[st
         "still": still,
     }
     return {
-        "attack": round(1 / (1 + math.exp(_CALIBRATION * (seen["evidence"] - rigid - still))), 4),
+        "attack": round(1 / (1 + math.exp(_CALIBRATION * (seen["evidence"] + stays - rigid - still))), 4),
         "reason": max(against, key=lambda name: against[name]),
         "looks": seen["looks"],
         "margin": round(seen["margin"], 2),
@@ -102,6 +105,7 @@ def _derived(observation: Observation, key: str, *, learner: str = "") -> float 
 
 
 def _share(value: float | None, low: float, high: float) -> float:
+    """Return how far a value has come from ``low`` to ``high``, which may lie below it, 0 to 1."""
     return 0.0 if value is None else min(1.0, max(0.0, (value - low) / (high - low)))
 
 
