@@ -18,7 +18,7 @@ _CALIBRATION = 0.5
 _RIGID_FROM, _RIGID_TO, _RIGID_WEIGHT = 0.25, 0.75, 10.0
 """Rigidity (see ``rigidity``) from which it counts, and fully counts, and what it then takes off the mean evidence."""
 _STAYS_FROM, _STAYS_TO, _STAYS_WEIGHT = -0.1, -0.3, 2.0
-"""The other way round: a background that stays behind the face speaks for a person, or a film on a screen that stands."""
+"""The other way round: a background that stays behind the face speaks for a person (or a film on a standing screen)."""
 _STILL_FROM_S, _STILL_TO_S, _STILL_WEIGHT = 60.0, 120.0, 3.0
 """Likewise for lids and lips that do not move (see ``stillness``). Readers blink five times a minute and less, and two
 frames a second miss most blinks: this outweighs no face that looks live."""
