@@ -13,6 +13,8 @@ FACE_DETECTOR = "yunet-2023mar"
 FACE_EMBEDDER = "sface-2021dec"
 VOICE_DETECTOR = "silero-vad-16k"
 FACE_LANDMARKER = "face-landmarker"
+OBJECT_DETECTOR = "efficientdet-lite2"
+BODY_LANDMARKER = "pose-landmarker-lite"
 
 
 class Model(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detection.engine.detectors import faces, gaze, head_pose, identity, landmarks, level, mouth, speech
+from detection.engine.detectors import body, faces, gaze, head_pose, identity, landmarks, level, mouth, objects, speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ DETECTORS: Mapping[str, DetectorEntry] = {
     "head_pose": DetectorEntry((), head_pose.HeadPoseDetector, (head_pose.CANONICAL_FACE,)),
     "gaze": DetectorEntry((), gaze.GazeDetector, (gaze.CANONICAL_FACE,)),
     "mouth": DetectorEntry((), mouth.MouthDetector),
+    "objects": DetectorEntry((objects.MODEL_NAME,), objects.ObjectDetector),
+    "body": DetectorEntry(body.MODEL_NAMES, body.BodyDetector),
     "level": DetectorEntry((), level.LevelDetector),
     "speech": DetectorEntry((speech.MODEL_NAME,), speech.SpeechDetector),
 }

@@ -18,6 +18,9 @@ from typing import Any, Protocol
 from detection.engine.learners.gaze_line import GazeLine
 from detection.engine.learners.head_line import HeadLine
 from detection.engine.learners.lips import Lips
+from detection.engine.learners.objects_seen import ObjectsSeen
+from detection.engine.learners.persons import Persons
+from detection.engine.learners.posture import Posture
 from detection.engine.observations import ERRORS, Observation
 from detection.engine.policy import Policy
 
@@ -49,7 +52,9 @@ class Learner(Protocol):
         ...
 
 
-LEARNERS: Mapping[str, Learner] = {learner.name: learner for learner in (GazeLine(), HeadLine(), Lips())}
+LEARNERS: Mapping[str, Learner] = {
+    learner.name: learner for learner in (GazeLine(), HeadLine(), Lips(), ObjectsSeen(), Persons(), Posture())
+}
 
 
 def learn_all(
