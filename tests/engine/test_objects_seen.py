@@ -103,7 +103,7 @@ def test_books_on_a_shelf_are_furniture_also_while_the_candidate_looks_down():
 
 
 def test_frames_between_looks_say_nothing_and_keep_what_is_known():
-    first, between, second = learn(phone(0, 0.7), plain(1), phone(2, 0.7))
+    _, between, second = learn(phone(0, 0.7), plain(1), phone(2, 0.7))
     assert between is None
     assert second["phone"] == 0.7
 

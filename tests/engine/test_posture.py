@@ -12,7 +12,7 @@ import pytest
 from detection.engine.learners.posture import NEW_SEAT_LOOKS, Posture
 from detection.engine.observations import VIDEO, Observation
 from detection.engine.policy import Policy
-from tests.engine.observing import START, play, told
+from tests.engine.observing import START, play, policy, told
 
 WIDTH = 0.3
 SEAT = (0.5, 0.55)
@@ -131,8 +131,15 @@ def test_leaving_is_one_incident_without_a_face():
     assert [what for what, phase, *_ in changes if phase == "opened"] == ["NO_FACE"]
 
 
+SWITCHED_ON = policy(HAND_TO_FACE={"enabled": True}, BODY_MOVEMENT={"enabled": True})
+
+
+def test_hands_and_restlessness_accuse_nobody_unless_a_policy_asks():
+    assert told(play([*sitting(0, 200), *sitting(200, 230, restless=0.4), *sitting(230, 260, hand=0.0)])) == []
+
+
 def test_a_hand_at_the_face_for_ten_seconds_is_a_slight_incident():
-    changes = play([*sitting(0, 30), *sitting(30, 50, hand=0.1), *sitting(50, 70)])
+    changes = play([*sitting(0, 30), *sitting(30, 50, hand=0.1), *sitting(50, 70)], SWITCHED_ON)
     assert [(change.event_type, change.phase) for change in changes] == [
         ("HAND_TO_FACE", "opened"),
         ("HAND_TO_FACE", "closed"),
@@ -142,15 +149,16 @@ def test_a_hand_at_the_face_for_ten_seconds_is_a_slight_incident():
 
 
 def test_a_short_scratch_is_none():
-    assert told(play([*sitting(0, 30), *sitting(30, 38, hand=0.1), *sitting(38, 60)])) == []
+    assert told(play([*sitting(0, 30), *sitting(30, 38, hand=0.1), *sitting(38, 60)], SWITCHED_ON)) == []
 
 
 def test_fidgeting_much_more_than_usual_is_an_incident_and_a_lively_candidate_is_not_accused():
-    restless = play([*sitting(0, 200), *sitting(200, 230, restless=0.4), *sitting(230, 260)])
+    moving = [*sitting(0, 200), *sitting(200, 230, restless=0.4), *sitting(230, 260)]
+    restless = play(moving, SWITCHED_ON)
     assert {change.event_type for change in restless} == {"BODY_MOVEMENT"}
-    assert told(play(sitting(0, 400, restless=0.25))) == []
+    assert told(play(sitting(0, 400, restless=0.25), SWITCHED_ON)) == []
 
 
 def test_breathing_and_trembling_accuse_nobody():
     breathing = [look(at, y=SEAT[1] + 0.02 * WIDTH * math.sin(at)) for at in range(0, 600, 2)]
-    assert told(play(breathing)) == []
+    assert told(play(breathing, SWITCHED_ON)) == []

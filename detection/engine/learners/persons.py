@@ -103,7 +103,7 @@ def _agreed(counts: Sequence[int]) -> int:
 
 def _follow(places: Sequence[Sequence[float]], found: Sequence[Box], at: float) -> tuple[list[list[float]], list[bool]]:
     """Follow where faces are; return the places, JSON-able, and for each face whether it is a picture."""
-    free = [place for place in (_Place(*row) for row in places) if at - place.seen_at <= _FORGET_S]
+    free = [place for place in map(_Place._make, places) if at - place.seen_at <= _FORGET_S]
     followed: list[_Place] = []
     for box in found:
         nearest = min(free, key=partial(_distance, box), default=None)
