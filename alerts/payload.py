@@ -22,10 +22,16 @@ SCHEMA_PATH = Path(__file__).parent / "schemas" / f"alert-{SCHEMA_VERSION}.json"
 
 METRICS: Mapping[str, str] = {
     EventType.NO_FACE: "face_count",
-    EventType.MULTIPLE_PERSONS: "face_count",
+    EventType.MULTIPLE_PERSONS: "person_count",
     EventType.FACE_MISMATCH: "face_sim",
     EventType.HEAD_TURNED: "head_off_deg",
     EventType.GAZE_OFF_SCREEN: "gaze_off_deg",
+    EventType.PHONE: "phone_score",
+    EventType.BOOK: "book_score",
+    EventType.SECOND_SCREEN: "screen_score",
+    EventType.LEFT_SEAT: "seat_shift",
+    EventType.HAND_TO_FACE: "hand_distance",
+    EventType.BODY_MOVEMENT: "movement",
     EventType.SPEECH_OFF_CAMERA: "off_camera_speech",
     EventType.LIPS_MOVING: "silent_lips",
     EventType.SPEECH_DETECTED: "speech_share",

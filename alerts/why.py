@@ -15,10 +15,16 @@ from detection.engine.policy import SCALES, EventType
 
 _MEASURED: Mapping[str, tuple[str, str]] = {
     EventType.NO_FACE: ("number of faces in view", ""),
-    EventType.MULTIPLE_PERSONS: ("number of faces in view", ""),
+    EventType.MULTIPLE_PERSONS: ("number of people in view", ""),
     EventType.FACE_MISMATCH: ("similarity with the enrolled face", ""),
     EventType.HEAD_TURNED: ("turn of the head from how it is usually held", "°"),
     EventType.GAZE_OFF_SCREEN: ("line of sight's distance from where it usually rests", "°"),
+    EventType.PHONE: ("certainty of a phone that two looks agree on", ""),
+    EventType.BOOK: ("certainty of a book that two looks agree on", ""),
+    EventType.SECOND_SCREEN: ("certainty of another screen that two looks agree on", ""),
+    EventType.LEFT_SEAT: ("distance of the shoulders from where the candidate sits", " shoulder widths"),
+    EventType.HAND_TO_FACE: ("distance of a hand from the face", " face widths"),
+    EventType.BODY_MOVEMENT: ("movement compared with the candidate's usual one", " times"),
     EventType.SPEECH_OFF_CAMERA: ("share of speech heard while the lips were still", ""),
     EventType.LIPS_MOVING: ("movement of the lips while nothing was heard", ""),
     EventType.SPEECH_DETECTED: ("share of speech in a window of sound", ""),
@@ -31,10 +37,16 @@ _MEASURED: Mapping[str, tuple[str, str]] = {
 }
 _EXTREMES: Mapping[str, str] = {
     EventType.NO_FACE: "Fewest faces",
-    EventType.MULTIPLE_PERSONS: "Most faces",
+    EventType.MULTIPLE_PERSONS: "Most people",
     EventType.FACE_MISMATCH: "Lowest similarity (0 to 1)",
     EventType.HEAD_TURNED: "Furthest turned (degrees)",
     EventType.GAZE_OFF_SCREEN: "Furthest off (degrees)",
+    EventType.PHONE: "Most certain (0 to 1)",
+    EventType.BOOK: "Most certain (0 to 1)",
+    EventType.SECOND_SCREEN: "Most certain (0 to 1)",
+    EventType.LEFT_SEAT: "Furthest (shoulder widths)",
+    EventType.HAND_TO_FACE: "Nearest (face widths)",
+    EventType.BODY_MOVEMENT: "Most movement (times the usual)",
     EventType.SPEECH_OFF_CAMERA: "Largest share (0 to 1)",
     EventType.LIPS_MOVING: "Most movement (0 to 1)",
     EventType.SPEECH_DETECTED: "Largest share of speech (0 to 1)",
@@ -47,10 +59,16 @@ _EXTREMES: Mapping[str, str] = {
 }
 _RAW: Mapping[str, str] = {
     EventType.NO_FACE: "Faces at the decision",
-    EventType.MULTIPLE_PERSONS: "Faces at the decision",
+    EventType.MULTIPLE_PERSONS: "People at the decision",
     EventType.FACE_MISMATCH: "Raw score (cosine, -1 to 1, at the decision)",
     EventType.HEAD_TURNED: "Degrees at the decision",
     EventType.GAZE_OFF_SCREEN: "Degrees at the decision",
+    EventType.PHONE: "Certainty at the decision (0 to 1)",
+    EventType.BOOK: "Certainty at the decision (0 to 1)",
+    EventType.SECOND_SCREEN: "Certainty at the decision (0 to 1)",
+    EventType.LEFT_SEAT: "Shoulder widths at the decision",
+    EventType.HAND_TO_FACE: "Face widths at the decision",
+    EventType.BODY_MOVEMENT: "Movement at the decision",
     EventType.SPEECH_OFF_CAMERA: "Share at the decision",
     EventType.LIPS_MOVING: "Movement at the decision",
     EventType.SPEECH_DETECTED: "Share of speech at the decision",
@@ -91,6 +109,24 @@ _NAMES: Mapping[str, str] = {
     "gaze_line.direction": "To which side, as the picture shows it",
     "gaze_line.uncertainty_deg": "Uncertainty of a single look (degrees)",
     "gaze_line.calibrated": "Enough seen to know what is usual",
+    "persons.count": "People in view",
+    "persons.faces": "Faces beyond doubt",
+    "persons.visible": "Faces, the doubtful ones included",
+    "persons.faceless": "People whose face is not seen",
+    "persons.pictures": "Pictures of people, which do not count",
+    "objects_seen.phone": "Phone, certainty that two looks agree on (0 to 1)",
+    "objects_seen.phone_since": "Phone first seen",
+    "objects_seen.phone_until": "Phone last seen",
+    "objects_seen.book": "Book, certainty that two looks agree on (0 to 1)",
+    "objects_seen.book_since": "Book first seen",
+    "objects_seen.book_until": "Book last seen",
+    "objects_seen.screen": "Laptop or screen, certainty that two looks agree on (0 to 1)",
+    "objects_seen.screen_since": "Laptop or screen first seen",
+    "objects_seen.screen_until": "Laptop or screen last seen",
+    "posture.shift": "Distance from the seat (shoulder widths)",
+    "posture.movement": "Movement (times the usual)",
+    "posture.hand_distance": "Hand from the face (face widths, 10: not seen)",
+    "posture.hand_side": "Which hand, as the picture shows it",
     "lips.moving": "Movement of the lips (0 to 1)",
     "lips.speech": "Share of speech meanwhile (0 to 1)",
     "lips.off_camera": "Speech while the lips were still (0 to 1)",
@@ -230,6 +266,6 @@ def _shown(path: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if path.endswith("_at") and isinstance(value, int | float):
+    if path.endswith(("_at", "_since", "_until")) and isinstance(value, int | float):
         return clock(datetime.fromtimestamp(value, UTC))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

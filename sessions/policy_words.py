@@ -19,8 +19,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         f"again at exit or more. {_TIMES}"
     ),
     "rules.MULTIPLE_PERSONS": (
-        "More than one person is in view: the number of faces beyond doubt is <b>enter or more</b>, and "
-        f"calm again below exit. {_TIMES}"
+        "More than one person is in view: the number of faces beyond doubt and of people whose face is not seen "
+        f"is <b>enter or more</b>, and calm again below exit. {_TIMES}"
     ),
     "rules.FACE_MISMATCH": (
         "Somebody else is in view: the similarity with the enrolled face, 0 to 1, is <b>below enter</b>, "
@@ -33,6 +33,30 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "rules.GAZE_OFF_SCREEN": (
         "The eyes look past the screen: degrees from where this candidate usually looks are <b>enter or more</b>, and "
         f"calm again below exit. A lower number reports sooner. {_TIMES}"
+    ),
+    "rules.PHONE": (
+        "A phone is in view: the score that two of the last four looks agree on, 0 to 1, is <b>enter or more</b>, and "
+        f"calm again below exit. A lower number reports more phones, and more that are none. {_TIMES}"
+    ),
+    "rules.BOOK": (
+        "A book is in view below the height of the chin: the score that two of the last four looks agree on, 0 to 1, "
+        f"is <b>enter or more</b>, and calm again below exit. {_TIMES}"
+    ),
+    "rules.SECOND_SCREEN": (
+        "A laptop or a screen is in view: the score that two of the last four looks agree on, 0 to 1, is "
+        f"<b>enter or more</b>, and calm again below exit. {_TIMES}"
+    ),
+    "rules.LEFT_SEAT": (
+        "The candidate is away from the seat, with the face still in view: the distance in widths of their shoulders "
+        f"is <b>enter or more</b>, and calm again below exit. {_TIMES}"
+    ),
+    "rules.HAND_TO_FACE": (
+        "A hand is at the face: the distance in widths of the face is <b>below enter</b>, and calm again at exit or "
+        f"more. A chin that rests on a hand is one too. {_TIMES}"
+    ),
+    "rules.BODY_MOVEMENT": (
+        "The candidate is restless: movement as a multiple of what is usual for them is <b>enter or more</b>, and calm "
+        f"again below exit. {_TIMES}"
     ),
     "rules.SPEECH_OFF_CAMERA": (
         "Speech is heard while the candidate's lips are still: the share of speech less the lips' movement, 0 to 1, is "
@@ -115,6 +139,15 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "is the screen; further off the direction is named."
     ),
     "detectors.mouth": ("Whether the mouth is measured; SPEECH_OFF_CAMERA and LIPS_MOVING need it."),
+    "detectors.objects": (
+        "People, phones, books, laptops and screens are looked for every <b>interval</b> seconds. The model's "
+        "certainty, 0 to 1: from <b>min score</b> on a thing counts as seen in one picture; from <b>person score</b> "
+        "on somebody whose face is not seen counts for MULTIPLE_PERSONS."
+    ),
+    "detectors.body": (
+        "Shoulders and hands are measured every <b>interval</b> seconds; LEFT_SEAT, HAND_TO_FACE and BODY_MOVEMENT "
+        "need them."
+    ),
     "detectors.speech": (
         "From this probability on, 0 to 1, a piece of sound of 32 ms counts as speech. A lower number "
         "finds quieter speech and more noise."

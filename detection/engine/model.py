@@ -14,6 +14,8 @@ FACE_EMBEDDER = "sface-2021dec"
 VOICE_DETECTOR = "silero-vad-16k"
 FACE_LANDMARKER = "face-landmarker"
 LIVENESS = "minifasnet-2.7"
+OBJECT_DETECTOR = "efficientdet-lite2"
+BODY_LANDMARKER = "pose-landmarker-lite"
 
 
 class Model(Protocol):

@@ -32,6 +32,12 @@ class EventType(enum.StrEnum):
     FACE_MISMATCH = "FACE_MISMATCH"
     HEAD_TURNED = "HEAD_TURNED"
     GAZE_OFF_SCREEN = "GAZE_OFF_SCREEN"
+    PHONE = "PHONE"
+    BOOK = "BOOK"
+    SECOND_SCREEN = "SECOND_SCREEN"
+    LEFT_SEAT = "LEFT_SEAT"
+    HAND_TO_FACE = "HAND_TO_FACE"
+    BODY_MOVEMENT = "BODY_MOVEMENT"
     SPEECH_OFF_CAMERA = "SPEECH_OFF_CAMERA"
     LIPS_MOVING = "LIPS_MOVING"
     SPEECH_DETECTED = "SPEECH_DETECTED"
@@ -87,10 +93,16 @@ class Scale:
 
 SCALES: Mapping[EventType, Scale] = {
     EventType.NO_FACE: Scale(0, 100, below=True),  # faces, the doubtful ones included
-    EventType.MULTIPLE_PERSONS: Scale(0, 100, below=False),  # faces beyond doubt
+    EventType.MULTIPLE_PERSONS: Scale(0, 100, below=False),  # faces beyond doubt, and people without a visible face
     EventType.FACE_MISMATCH: Scale(0, 1, below=True),  # similarity
     EventType.HEAD_TURNED: Scale(0, 180, below=False),  # degrees off the head's learnt rest
     EventType.GAZE_OFF_SCREEN: Scale(0, 120, below=False),  # degrees off the gaze's learnt rest
+    EventType.PHONE: Scale(0, 1, below=False),  # score that two of the last four looks reached in one place
+    EventType.BOOK: Scale(0, 1, below=False),  # the same
+    EventType.SECOND_SCREEN: Scale(0, 1, below=False),  # the same
+    EventType.LEFT_SEAT: Scale(0, 10, below=False),  # shoulder widths from the learnt seat
+    EventType.HAND_TO_FACE: Scale(0, 10, below=True),  # face widths between hand and face
+    EventType.BODY_MOVEMENT: Scale(0, 100, below=False),  # times the candidate's own usual movement
     EventType.SPEECH_OFF_CAMERA: Scale(0, 1, below=False),  # share of speech, less the lips' movement
     EventType.LIPS_MOVING: Scale(0, 1, below=False),  # the lips' movement, less heard speech
     EventType.SPEECH_DETECTED: Scale(0, 1, below=False),  # share of an audio window
@@ -224,6 +236,27 @@ class LivenessParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectsParameters:
+    """When things are looked for, and what counts as one."""
+
+    enabled: bool = True
+    interval_s: float = number(2.0, low=0.1, high=4)
+    """At most 4: looks further apart would lie in different stretches of watched time, see ``Policy.gap_s``."""
+    min_score: float = number(0.4, low=0.2, high=1)
+    """From here on a thing counts as seen in a single picture; PHONE, BOOK and SECOND_SCREEN have their own scores."""
+    person_score: float = number(0.5, low=0.2, high=1)
+    """From here on a person without a visible face counts for MULTIPLE_PERSONS, if two of three looks agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyParameters:
+    """When the posture is measured."""
+
+    enabled: bool = True
+    interval_s: float = number(2.0, low=0.1, high=4)
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechParameters:
     """What counts as speech."""
 
@@ -260,6 +293,8 @@ class Detectors:
     mouth: MouthParameters = field(default_factory=MouthParameters)
     camera: CameraParameters = field(default_factory=CameraParameters)
     liveness: LivenessParameters = field(default_factory=LivenessParameters)
+    objects: ObjectsParameters = field(default_factory=ObjectsParameters)
+    body: BodyParameters = field(default_factory=BodyParameters)
     speech: SpeechParameters = field(default_factory=SpeechParameters)
     level: LevelParameters = field(default_factory=LevelParameters)
 
@@ -282,6 +317,19 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     EventType.HEAD_TURNED: _rule(25, 20, hold_s=3.0, release_s=1.5, severity=0.4),
     # Screens reach 14 to 17 degrees to each side of where people look most; a glance at a clock is shorter.
     EventType.GAZE_OFF_SCREEN: _rule(15, 12, hold_s=1.5, release_s=1.0, severity=0.4),
+    # At 0.35 half of the phones found were false; at 0.5 in two of four looks the webcam clips at hand show none. A
+    # phone that is put away leaves the four looks after six seconds.
+    EventType.PHONE: _rule(0.5, 0.4, hold_s=1.5, release_s=2.0, severity=0.7),
+    EventType.BOOK: _rule(0.5, 0.4, hold_s=1.5, release_s=2.0, severity=0.4),
+    # A laptop or screen in the room is no offence; whether it is used the picture does not tell.
+    EventType.SECOND_SCREEN: _rule(0.5, 0.4, hold_s=3.0, release_s=4.0, severity=0.2),
+    # A shoulder width is some 40 cm: leaning is less. Four seconds are two looks.
+    EventType.LEFT_SEAT: _rule(1.0, 0.7, hold_s=4.0, release_s=2.0, severity=0.3),
+    # Off: people rest their chins on their hands for minutes, and the picture does not tell that from a phone at the
+    # ear. In 39 portraits a quarter of a face's width tells 8 of 12 hands at the face, and 3 of 27 that are not there.
+    EventType.HAND_TO_FACE: _rule(0.25, 0.5, hold_s=10.0, release_s=4.0, severity=0.1, enabled=False),
+    # Off: fidgeting is no offence, and there are no labelled recordings of it. Four times the candidate's usual.
+    EventType.BODY_MOVEMENT: _rule(4.0, 2.5, hold_s=10.0, release_s=4.0, severity=0.1, enabled=False),
     # Both off: how well still lips and heard speech go together at two frames a second has not been measured on
     # labelled recordings, and chewing moves lips too.
     EventType.SPEECH_OFF_CAMERA: _rule(0.5, 0.35, hold_s=3.0, release_s=2.0, severity=0.6, enabled=False),

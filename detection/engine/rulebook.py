@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection.engine.link import Link
-from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, FACE_LANDMARKER, LIVENESS, VOICE_DETECTOR
+from detection.engine.model import (
+    BODY_LANDMARKER,
+    FACE_DETECTOR,
+    FACE_EMBEDDER,
+    FACE_LANDMARKER,
+    LIVENESS,
+    OBJECT_DETECTOR,
+    VOICE_DETECTOR,
+)
 from detection.engine.observations import AUDIO, BROWSER, TECHNICAL, VIDEO, Observation
 from detection.engine.policy import EventType
 
@@ -62,8 +70,25 @@ def _possible_faces(observation: Observation) -> Reading | None:
     return _at(observation, faces.get("possible", faces.get("count")))
 
 
-def _sure_faces(observation: Observation) -> Reading | None:
-    return _at(observation, _measure(observation, "faces").get("count"))
+def _people(observation: Observation) -> Reading | None:
+    return _at(observation, _measure(observation, "persons").get("count"))
+
+
+def _thing(word: str) -> Callable[[Observation], Reading | None]:
+    """Read the score that several looks agree on; it speaks from the first of them to the last."""
+
+    def read(observation: Observation) -> Reading | None:
+        seen = _measure(observation, "objects_seen")
+        since, until = seen.get(f"{word}_since"), seen.get(f"{word}_until")
+        if since is None or until is None:
+            return _at(observation, seen.get(word))
+        return Reading(float(seen[word]), float(since), float(until))
+
+    return read
+
+
+def _posture(name: str) -> Callable[[Observation], Reading | None]:
+    return lambda observation: _at(observation, _measure(observation, "posture").get(name))
 
 
 def _similarity(observation: Observation) -> Reading | None:
@@ -166,7 +191,7 @@ RULES: Mapping[EventType, Rule] = {
         yields_to=(EventType.CAMERA_COVERED, EventType.LOW_LIGHT),
     ),
     EventType.NO_FACE: Rule(VIDEO, "faces", FACE_DETECTOR, _possible_faces, yields_to=(EventType.CAMERA_COVERED,)),
-    EventType.MULTIPLE_PERSONS: Rule(VIDEO, "faces", FACE_DETECTOR, _sure_faces),
+    EventType.MULTIPLE_PERSONS: Rule(VIDEO, "persons", FACE_DETECTOR, _people),
     EventType.FACE_MISMATCH: Rule(VIDEO, "identity", FACE_EMBEDDER, _similarity, min_samples=2),
     EventType.PRESENTATION_ATTACK: Rule(VIDEO, "liveness_pool", LIVENESS, _attack, min_samples=3),
     EventType.HEAD_TURNED: Rule(
@@ -179,6 +204,28 @@ RULES: Mapping[EventType, Rule] = {
         _off_deg("gaze_line"),
         min_samples=3,
         yields_to=(EventType.NO_FACE, EventType.HEAD_TURNED),
+    ),
+    EventType.PHONE: Rule(VIDEO, "objects_seen", OBJECT_DETECTOR, _thing("phone")),
+    EventType.BOOK: Rule(VIDEO, "objects_seen", OBJECT_DETECTOR, _thing("book")),
+    EventType.SECOND_SCREEN: Rule(VIDEO, "objects_seen", OBJECT_DETECTOR, _thing("screen")),
+    EventType.LEFT_SEAT: Rule(
+        VIDEO, "posture", BODY_LANDMARKER, _posture("shift"), min_samples=2, yields_to=(EventType.NO_FACE,)
+    ),
+    EventType.HAND_TO_FACE: Rule(
+        VIDEO,
+        "posture",
+        BODY_LANDMARKER,
+        _posture("hand_distance"),
+        min_samples=3,
+        yields_to=(EventType.NO_FACE, EventType.PHONE),
+    ),
+    EventType.BODY_MOVEMENT: Rule(
+        VIDEO,
+        "posture",
+        BODY_LANDMARKER,
+        _posture("movement"),
+        min_samples=3,
+        yields_to=(EventType.NO_FACE, EventType.LEFT_SEAT),
     ),
     EventType.SPEECH_OFF_CAMERA: Rule(
         AUDIO, "lips", VOICE_DETECTOR, _lips("off_camera"), min_samples=3, yields_to=(EventType.NO_FACE,)

@@ -70,6 +70,7 @@ def test_frames_of_several_candidates_come_back_in_order(pipeline, photo, frame_
     assert stranger.measures["identity"]["similarity"] < 0.5
     assert nobody.measures["faces"] == {"count": 0, "possible": 0, "boxes_xyxy": [], "scores": []}
     assert "identity" not in nobody.measures
+    assert nobody.measures["objects"] == {"found": [], "size_wh": [640, 480]}
     assert two.measures["faces"]["count"] == 2
     assert "identity" not in two.measures
 

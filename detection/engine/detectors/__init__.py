@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection.engine.detectors import (
+    body,
     camera,
     faces,
     gaze,
@@ -19,6 +20,7 @@ from detection.engine.detectors import (
     level,
     liveness,
     mouth,
+    objects,
     speech,
 )
 
@@ -45,6 +47,8 @@ DETECTORS: Mapping[str, DetectorEntry] = {
     "head_pose": DetectorEntry((), head_pose.HeadPoseDetector, (head_pose.CANONICAL_FACE,)),
     "gaze": DetectorEntry((), gaze.GazeDetector, (gaze.CANONICAL_FACE,)),
     "mouth": DetectorEntry((), mouth.MouthDetector),
+    "objects": DetectorEntry((objects.MODEL_NAME,), objects.ObjectDetector),
+    "body": DetectorEntry(body.MODEL_NAMES, body.BodyDetector),
     "level": DetectorEntry((), level.LevelDetector),
     "speech": DetectorEntry((speech.MODEL_NAME,), speech.SpeechDetector),
 }

@@ -20,6 +20,9 @@ from detection.engine.learners.head_line import HeadLine
 from detection.engine.learners.lips import Lips
 from detection.engine.learners.liveness_pool import LivenessPool
 from detection.engine.learners.loops import LoopLearner
+from detection.engine.learners.objects_seen import ObjectsSeen
+from detection.engine.learners.persons import Persons
+from detection.engine.learners.posture import Posture
 from detection.engine.learners.rigidity import RigidityLearner
 from detection.engine.learners.stillness import StillnessLearner
 from detection.engine.observations import ERRORS, Observation
@@ -63,6 +66,9 @@ LEARNERS: Mapping[str, Learner] = {
         RigidityLearner(),
         StillnessLearner(),
         LivenessPool(),
+        ObjectsSeen(),
+        Persons(),
+        Posture(),
     )
 }
 
