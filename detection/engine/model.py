@@ -13,6 +13,8 @@ FACE_DETECTOR = "yunet-2023mar"
 FACE_EMBEDDER = "sface-2021dec"
 VOICE_DETECTOR = "silero-vad-16k"
 FACE_LANDMARKER = "face-landmarker"
+VOICE_SEGMENTER = "segmentation-3.0"
+VOICE_EMBEDDER = "wespeaker-resnet34"
 
 
 class Model(Protocol):

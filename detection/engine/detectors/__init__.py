@@ -9,7 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detection.engine.detectors import faces, gaze, head_pose, identity, landmarks, level, mouth, speech
+from detection.engine.detectors import (
+    faces,
+    gaze,
+    head_pose,
+    identity,
+    landmarks,
+    level,
+    mouth,
+    speakers,
+    speech,
+    voice,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,4 +45,6 @@ DETECTORS: Mapping[str, DetectorEntry] = {
     "mouth": DetectorEntry((), mouth.MouthDetector),
     "level": DetectorEntry((), level.LevelDetector),
     "speech": DetectorEntry((speech.MODEL_NAME,), speech.SpeechDetector),
+    "speakers": DetectorEntry((speakers.MODEL_NAME,), speakers.SpeakersDetector),
+    "voice": DetectorEntry((voice.MODEL_NAME,), voice.VoiceDetector),
 }

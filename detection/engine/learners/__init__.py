@@ -15,9 +15,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from detection.engine.learners.conversation import Conversation
 from detection.engine.learners.gaze_line import GazeLine
 from detection.engine.learners.head_line import HeadLine
 from detection.engine.learners.lips import Lips
+from detection.engine.learners.voices import Voices
 from detection.engine.observations import ERRORS, Observation
 from detection.engine.policy import Policy
 
@@ -49,7 +51,9 @@ class Learner(Protocol):
         ...
 
 
-LEARNERS: Mapping[str, Learner] = {learner.name: learner for learner in (GazeLine(), HeadLine(), Lips())}
+LEARNERS: Mapping[str, Learner] = {
+    learner.name: learner for learner in (GazeLine(), HeadLine(), Lips(), Conversation(), Voices())
+}
 
 
 def learn_all(
