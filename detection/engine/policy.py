@@ -188,8 +188,8 @@ class SpeechParameters:
 
     enabled: bool = True
     min_probability: float = number(0.3, low=0.05, high=0.99)
-    """Of a 32 ms chunk, as the mean over 0.3 s. Silero's authors use 0.5 on single chunks, near the microphone; the mean
-    finds quiet speech at 0.3, and 25 recordings of noise stay below it but for single windows (docs/accuracy.md)."""
+    """Of a 32 ms chunk, as the mean over 0.3 s. Silero's authors use 0.5 on single chunks, near the microphone; the
+    mean finds quiet speech at 0.3, and 15 recordings of noise stay below but for single windows (docs/accuracy.md)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,9 @@ MIN_SECOND_S = 0.3
 class Voices:
     """What was found in some sound, per frame of ``FRAME_S`` seconds, ``n`` frames in all.
 
-    ``times_s``: middle of each frame from the start of the sound. ``speech`` and ``overlap``: probability that somebody,
-    and that two, speak. ``active``: which local voice speaks, ``(n, 3)``, probabilities; the most active one first.
+    ``times_s``: middle of each frame from the start of the sound. ``speech`` and ``overlap``: probability that
+    somebody, and that two, speak. ``active``: which local voice speaks, ``(n, 3)``, probabilities; the most active one
+    comes first.
     """
 
     times_s: NDArray[np.float64]
@@ -127,9 +128,9 @@ def _middles(frames: int) -> NDArray[np.float64]:
 class SpeakersMeasure:
     """Who spoke in the seconds up to the end of a window.
 
-    ``seconds``: per second, oldest first, the last one ends with the window: for how much of it two voices talk at once,
-    and for how much a voice speaks alone that is not the one heard most. ``second_s``: how long that second voice speaks
-    in all. ``voices`` is for detectors that follow and not stored.
+    ``seconds``: per second, oldest first, the last one ends with the window: for how much of it two voices talk at
+    once, and for how much a voice speaks alone that is not the one heard most. ``second_s``: how long that second voice
+    speaks in all. ``voices`` is for detectors that follow and not stored.
     """
 
     seconds: tuple[tuple[float, float], ...]

@@ -120,7 +120,7 @@ class SpeakersDetector:
 
 
 def _seconds(voices: Voices, duration_s: float) -> tuple[tuple[float, float], ...]:
-    """Count per second, back from the end, for how long two voices talk at once and another one than the first speaks."""
+    """Count per second, back from the end, for how long two talk at once and another one than the first speaks."""
     count = int(np.ceil(duration_s - 1e-3))
     ago = np.clip((duration_s - voices.times_s).astype(int), 0, max(count - 1, 0))
     talk = np.bincount(ago, weights=voices.talk_at_once, minlength=count) * FRAME_S

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ PAST_S = 2.0
 """Sound before the window that the network hears first: it starts deaf, and quiet speech takes it two seconds."""
 NOTHING = 0.01
 """Where even the quick look (the window with its lead-in) finds no more than this, the long one is spared."""
+
+Opinion = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 class SpeechDetector:
@@ -60,6 +62,18 @@ class SpeechDetector:
         """
         chunks, skipped = _chunk(clean(samples), lead_in_samples)
         return mean_around(self._listen(chunks), SMOOTHED_CHUNKS)[skipped:]
+
+    def timeline(self, samples: Samples, opinion: Opinion | None = None) -> tuple[NDArray[np.float64], Samples]:
+        """Return the middles in seconds of a whole recording's chunks of 32 ms, and the probability of speech in each.
+
+        ``opinion``: another probability at given moments, such as ``Timeline.speech_at`` of the speakers detector; the
+        result is the mean of both. Sessions have no such second opinion: it would cost a run of segmentation a window.
+        """
+        probabilities = self.probabilities(samples)
+        times_s = (np.arange(len(probabilities)) + 0.5) * CHUNK_S
+        if opinion is None:
+            return times_s, probabilities
+        return times_s, ((probabilities + opinion(times_s)) / 2).astype(np.float32)
 
     def _hear(self, sample: AudioSample) -> Samples:
         window = sample.job.window

@@ -21,7 +21,7 @@ MODEL_NAME = VOICE_EMBEDDER
 MIN_S = 0.5
 """Sound with less than this has no voice to speak of."""
 CROP_S = 2.0
-"""Sound of one voice that a session's windows are judged by: three seconds cost half as much again and are hardly better."""
+"""Sound of one voice that a session's windows are judged by: three seconds cost half as much again for little."""
 MIN_VOICE_S = 1.0
 """Less of one voice is not compared."""
 _LONGEST_S = 20.0

@@ -27,7 +27,7 @@ class Conversation:
     streams = frozenset({AUDIO})
 
     def learn(self, state: State, observation: Observation, policy: Policy) -> tuple[State, Mapping[str, Any] | None]:
-        """Take in what ``speakers`` counted; where ``voice`` found both voices alike only what is said at once counts."""
+        """Take in what ``speakers`` counted; where ``voice`` found both voices alike, only talk at once counts."""
         now = observation.captured_at
         heard = [second for second in state.get("heard", []) if second[0] > now - MEMORY_S]
         until = state.get("until", 0.0)

@@ -1,7 +1,7 @@
 """Learn the voice that speaks in a session, and tell how far the present one is from it.
 
-Nobody enrols a voice: the first one that speaks alone and is heard twice is taken for the candidate's. It is kept in the
-session's state, quantised, and forgotten with it. A voice is judged by two comparisons that agree.
+Nobody enrols a voice: the first one that speaks alone and is heard twice is taken for the candidate's. It is kept in
+the session's state, quantised, and forgotten with it. A voice is judged by two comparisons that agree.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Vector = Sequence[float]
 
 
 class Voices:
-    """Derives ``score``: the better cosine of the last two comparisons with the voice learnt; between −1 and 1."""
+    """Derives ``score``: the better cosine of the last two comparisons with the voice learnt; -1 to 1."""
 
     name = "voices"
     streams = frozenset({AUDIO})
