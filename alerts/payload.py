@@ -29,6 +29,8 @@ METRICS: Mapping[str, str] = {
     EventType.SPEECH_OFF_CAMERA: "off_camera_speech",
     EventType.LIPS_MOVING: "silent_lips",
     EventType.SPEECH_DETECTED: "speech_share",
+    EventType.MULTIPLE_SPEAKERS: "second_voice_s",
+    EventType.UNKNOWN_VOICE: "voice_score",
     EventType.MICROPHONE_SILENT: "rms_dbfs",
 }
 """What the number that a rule looks at is called in ``confidence_metrics``. What is not listed has no such number."""

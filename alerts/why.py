@@ -22,6 +22,8 @@ _MEASURED: Mapping[str, tuple[str, str]] = {
     EventType.SPEECH_OFF_CAMERA: ("share of speech heard while the lips were still", ""),
     EventType.LIPS_MOVING: ("movement of the lips while nothing was heard", ""),
     EventType.SPEECH_DETECTED: ("share of speech in a window of sound", ""),
+    EventType.MULTIPLE_SPEAKERS: ("time for which a second voice was heard in half a minute", " s"),
+    EventType.UNKNOWN_VOICE: ("comparison score with the voice learnt in the session", ""),
     EventType.MICROPHONE_SILENT: ("loudness of the microphone", " dBFS"),
 }
 _EXTREMES: Mapping[str, str] = {
@@ -33,6 +35,8 @@ _EXTREMES: Mapping[str, str] = {
     EventType.SPEECH_OFF_CAMERA: "Largest share (0 to 1)",
     EventType.LIPS_MOVING: "Most movement (0 to 1)",
     EventType.SPEECH_DETECTED: "Largest share of speech (0 to 1)",
+    EventType.MULTIPLE_SPEAKERS: "Most of a second voice (seconds)",
+    EventType.UNKNOWN_VOICE: "Lowest score (cosine, -1 to 1)",
     EventType.MICROPHONE_SILENT: "Quietest (dBFS)",
 }
 _RAW: Mapping[str, str] = {
@@ -44,6 +48,8 @@ _RAW: Mapping[str, str] = {
     EventType.SPEECH_OFF_CAMERA: "Share at the decision",
     EventType.LIPS_MOVING: "Movement at the decision",
     EventType.SPEECH_DETECTED: "Share of speech at the decision",
+    EventType.MULTIPLE_SPEAKERS: "Second voice at the decision (seconds)",
+    EventType.UNKNOWN_VOICE: "Score at the decision (cosine, -1 to 1)",
     EventType.MICROPHONE_SILENT: "Loudness at the decision (dBFS)",
 }
 _PLAIN: Mapping[str, str] = {
@@ -85,6 +91,14 @@ _NAMES: Mapping[str, str] = {
     "speech.first_at": "First speech",
     "speech.last_at": "Last speech",
     "speech.chunks": "Pieces of sound judged",
+    "conversation.second_s": "Second voice in the last half minute (seconds)",
+    "conversation.overlap_s": "Of that, two at once (seconds)",
+    "conversation.first_at": "Second voice first heard",
+    "conversation.last_at": "Second voice last heard",
+    "voices.score": "Score with the voice learnt (cosine, -1 to 1)",
+    "voices.count": "Times the voice learnt was heard",
+    "voices.first_at": "First comparison",
+    "voices.last_at": "Last comparison",
     "level.rms_dbfs": "Loudness (dBFS)",
     "level.peak_dbfs": "Loudest moment (dBFS)",
     "technical.kind": "What the gateway noted",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ SAME_VOICE = 0.4
 """Cosine from which two local voices are one person whom the network split. Of one person far from the microphone nine
 in ten comparisons reach it, of two people one in a hundred."""
 _LONGEST_S = 3.0
-_SHORTEST_S = 1.0
+_SHORTEST_S = 0.5
 """Sound that a comparison of two voices takes, each."""
 
 Compare = Callable[[Samples, Samples], float]
@@ -100,8 +101,9 @@ class SpeakersDetector:
             for start in starts(len(samples), _STEP_S)
         ]
         times_s, speech, overlap = average(len(samples), stretches)
-        several = float((overlap >= OVERLAP).sum()) * FRAME_S >= MIN_SECOND_S or any(
-            _has_second(found, samples[start:], compare) for start, found in stretches
+        several = float((overlap >= OVERLAP).sum()) * FRAME_S >= MIN_SECOND_S or _agree(
+            (_has_second(found, samples[start:], compare) for start, found in stretches),
+            min(len(stretches), 2),
         )
         return Timeline(
             times_s=times_s,
@@ -126,6 +128,11 @@ def _seconds(voices: Voices, duration_s: float) -> tuple[tuple[float, float], ..
     talk = np.bincount(ago, weights=voices.talk_at_once, minlength=count) * FRAME_S
     other = np.bincount(ago, weights=voices.alone[:, 1:].any(axis=1), minlength=count) * FRAME_S
     return tuple((float(talk[index]), float(other[index])) for index in reversed(range(count)))
+
+
+def _agree(found: Iterable[bool], needed: int) -> bool:
+    """Return whether ``needed`` stretches found it: a mistake of hearing seldom comes twice. Looks no further then."""
+    return sum(1 for _ in islice(filter(None, found), needed)) == needed
 
 
 def _has_second(voices: Voices, samples: Samples, compare: Compare | None) -> bool:
