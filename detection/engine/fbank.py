@@ -29,7 +29,7 @@ def _triangles() -> NDArray[np.float64]:
     bins = _mel(np.arange(_FFT // 2 + 1) * 16_000 / _FFT)
     weights = np.maximum(0.0, 1.0 - np.abs(bins[:, None] - centres) / step)
     weights[-1] = 0.0  # Kaldi leaves out the Nyquist bin
-    return weights
+    return np.asarray(weights, np.float64)
 
 
 _TRIANGLES = _triangles()
@@ -45,4 +45,4 @@ def fbank(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     frames = frames - frames.mean(axis=1, keepdims=True)
     frames = frames - _PRE_EMPHASIS * np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
     power = np.abs(np.fft.rfft(frames * _HAMMING, _FFT)) ** 2
-    return np.log(np.maximum(power @ _TRIANGLES, np.finfo(np.float32).eps)).astype(np.float32)
+    return np.asarray(np.log(np.maximum(power @ _TRIANGLES, np.finfo(np.float32).eps)), np.float32)

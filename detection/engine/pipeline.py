@@ -17,7 +17,7 @@ from detection.engine.model import Model
 from detection.engine.observations import AUDIO, ERRORS, VIDEO, Face, Observation
 from detection.engine.policy import Policy
 from detection.engine.runtime import RuntimeModelError, load_model, read_part
-from detection.engine.samples import AudioJob, AudioSample, Detector, FrameJob, Sample, VideoSample
+from detection.engine.samples import AudioJob, AudioSample, Detector, FrameJob, Sample, VideoSample, WarmsUp
 from detection.engine.weights import WeightsError, weights_path
 
 __all__ = ["AudioJob", "FrameJob", "Pipeline", "PipelineError"]
@@ -129,6 +129,9 @@ class Pipeline:
         self.analyse_frames([FrameJob(frame, None, None, Policy())])
         silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
         self.analyse_audio([AudioJob(AudioWindow("", silence, 0, 0.0, 1.0), Policy())])
+        for detector in self._detectors.values():
+            if isinstance(detector, WarmsUp):
+                detector.warm_up()
         if "identity" in self._detectors:
             somewhere = np.array([[300, 200], [340, 200], [320, 225], [305, 245], [335, 245]], np.float32)
             self.embedder.probe([(frame.image, Face((280.0, 160.0, 360.0, 260.0), 1.0, somewhere))])

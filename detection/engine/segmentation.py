@@ -76,7 +76,7 @@ class Voices:
         frames = np.flatnonzero(self.alone[:, number])
         starts = frames * HOP + round(_FIRST_MIDDLE - HOP / 2)
         at = (starts[:, None] + np.arange(HOP)).reshape(-1)
-        return samples[at[at < len(samples)]][-round(longest_s * SAMPLE_RATE_HZ) :]
+        return np.asarray(samples[at[at < len(samples)]][-round(longest_s * SAMPLE_RATE_HZ) :], np.float32)
 
 
 class Segmenter:

@@ -36,4 +36,4 @@ def mean_around(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     at = np.arange(len(values))
     first, last = np.maximum(at - reach, 0), np.minimum(at + reach + 1, len(values))
-    return ((sums[last] - sums[first]) / (last - first)).astype(np.float32)
+    return np.asarray((sums[last] - sums[first]) / (last - first), np.float32)

@@ -79,6 +79,10 @@ class SpeakersDetector:
         self._segmenter = Segmenter(model)
         self.models = (model,)
 
+    def warm_up(self) -> None:
+        """Listen to ten silent seconds."""
+        self._segmenter.listen(np.zeros(round(STRETCH_S * SAMPLE_RATE_HZ), np.float32))
+
     def due(self, sample: AudioSample) -> bool:
         """Look each ``interval_s``, if speech is heard in the window."""
         parameters = sample.job.policy.detectors.speakers

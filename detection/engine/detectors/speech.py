@@ -70,7 +70,7 @@ class SpeechDetector:
         result is the mean of both. Sessions have no such second opinion: it would cost a run of segmentation a window.
         """
         probabilities = self.probabilities(samples)
-        times_s = (np.arange(len(probabilities)) + 0.5) * CHUNK_S
+        times_s = np.asarray((np.arange(len(probabilities)) + 0.5) * CHUNK_S, np.float64)
         if opinion is None:
             return times_s, probabilities
         return times_s, ((probabilities + opinion(times_s)) / 2).astype(np.float32)

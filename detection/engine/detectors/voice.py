@@ -64,6 +64,10 @@ class VoiceDetector:
         self._model = model
         self.models = (model,)
 
+    def warm_up(self) -> None:
+        """Describe two silent seconds."""
+        self.embed(np.zeros(round(CROP_S * SAMPLE_RATE_HZ), np.float32))
+
     def due(self, sample: AudioSample) -> bool:
         """Look each ``interval_s`` at where somebody speaks alone, and wherever a second voice wants checking."""
         parameters = sample.job.policy.detectors.voice
