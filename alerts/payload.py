@@ -31,6 +31,7 @@ METRICS: Mapping[str, str] = {
     EventType.SPEECH_DETECTED: "speech_share",
     EventType.MULTIPLE_SPEAKERS: "second_voice_s",
     EventType.UNKNOWN_VOICE: "voice_score",
+    EventType.LOOPED_AUDIO: "loop_s",
     EventType.MICROPHONE_SILENT: "rms_dbfs",
 }
 """What the number that a rule looks at is called in ``confidence_metrics``. What is not listed has no such number."""

@@ -24,6 +24,7 @@ _MEASURED: Mapping[str, tuple[str, str]] = {
     EventType.SPEECH_DETECTED: ("share of speech in a window of sound", ""),
     EventType.MULTIPLE_SPEAKERS: ("time for which a second voice was heard in half a minute", " s"),
     EventType.UNKNOWN_VOICE: ("comparison score with the voice learnt in the session", ""),
+    EventType.LOOPED_AUDIO: ("time on end for which the sound repeated itself", " s"),
     EventType.MICROPHONE_SILENT: ("loudness of the microphone", " dBFS"),
 }
 _EXTREMES: Mapping[str, str] = {
@@ -37,6 +38,7 @@ _EXTREMES: Mapping[str, str] = {
     EventType.SPEECH_DETECTED: "Largest share of speech (0 to 1)",
     EventType.MULTIPLE_SPEAKERS: "Most of a second voice (seconds)",
     EventType.UNKNOWN_VOICE: "Lowest score (cosine, -1 to 1)",
+    EventType.LOOPED_AUDIO: "Longest repetition (seconds)",
     EventType.MICROPHONE_SILENT: "Quietest (dBFS)",
 }
 _RAW: Mapping[str, str] = {
@@ -50,6 +52,7 @@ _RAW: Mapping[str, str] = {
     EventType.SPEECH_DETECTED: "Share of speech at the decision",
     EventType.MULTIPLE_SPEAKERS: "Second voice at the decision (seconds)",
     EventType.UNKNOWN_VOICE: "Score at the decision (cosine, -1 to 1)",
+    EventType.LOOPED_AUDIO: "Repetition at the decision (seconds)",
     EventType.MICROPHONE_SILENT: "Loudness at the decision (dBFS)",
 }
 _PLAIN: Mapping[str, str] = {
@@ -95,6 +98,8 @@ _NAMES: Mapping[str, str] = {
     "conversation.overlap_s": "Of that, two at once (seconds)",
     "conversation.first_at": "Second voice first heard",
     "conversation.last_at": "Second voice last heard",
+    "loops.loop_s": "Repeats itself for (seconds)",
+    "loops.period_s": "What it was so long before (seconds)",
     "voices.score": "Score with the voice learnt (cosine, -1 to 1)",
     "voices.count": "Times the voice learnt was heard",
     "voices.first_at": "First comparison",

@@ -54,6 +54,10 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "Another voice speaks than the one learnt in the session: the comparison score (cosine), -1 to 1, is <b>below "
         f"enter</b> in two comparisons, and calm again at exit or more. A higher number accuses sooner. {_TIMES}"
     ),
+    "rules.LOOPED_AUDIO": (
+        "The sound repeats itself, as a recording played in a loop does: the seconds on end that are what was before "
+        f"are <b>enter or more</b>, and calm again below exit. {_TIMES}"
+    ),
     "rules.CONNECTION_LOST": (
         f"Technical: the candidate's connection is gone (1) or stands (0); leave enter and exit at 1. {_TIMES}"
     ),
@@ -111,6 +115,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "While somebody speaks, a second voice is looked for each <b>interval</b> seconds in the ten before; "
         "MULTIPLE_SPEAKERS and UNKNOWN_VOICE need it."
     ),
+    "detectors.sounds": "Whether the sound's fingerprint is taken; LOOPED_AUDIO needs it.",
     "detectors.voice": (
         "While somebody speaks alone, the voice is compared each <b>interval</b> seconds with the one learnt in the "
         "session, which UNKNOWN_VOICE needs; two voices are compared wherever they are heard, so that one person is "

@@ -113,6 +113,13 @@ def _known_voice(observation: Observation) -> Reading | None:
     return _learnt(observation, "voices", "score")
 
 
+def _loop(observation: Observation) -> Reading | None:
+    loop_s = _measure(observation, "loops").get("loop_s")
+    if loop_s is None:
+        return None
+    return Reading(float(loop_s), observation.captured_at - float(loop_s), observation.captured_at)
+
+
 def _learnt(observation: Observation, learner: str, key: str) -> Reading | None:
     """Read what a learner derived, for the stretch of time it names."""
     derived = _measure(observation, learner)
@@ -188,6 +195,7 @@ RULES: Mapping[EventType, Rule] = {
         yields_to=(EventType.SPEECH_OFF_CAMERA,),
     ),
     EventType.MULTIPLE_SPEAKERS: Rule(AUDIO, "conversation", VOICE_SEGMENTER, _second_voice),
+    EventType.LOOPED_AUDIO: Rule(AUDIO, "loops", read=_loop),
     EventType.UNKNOWN_VOICE: Rule(
         AUDIO, "voices", VOICE_EMBEDDER, _known_voice, yields_to=(EventType.MULTIPLE_SPEAKERS,)
     ),

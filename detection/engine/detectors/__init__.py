@@ -17,6 +17,7 @@ from detection.engine.detectors import (
     landmarks,
     level,
     mouth,
+    sounds,
     speakers,
     speech,
     voice,
@@ -46,5 +47,6 @@ DETECTORS: Mapping[str, DetectorEntry] = {
     "level": DetectorEntry((), level.LevelDetector),
     "speech": DetectorEntry((speech.MODEL_NAME,), speech.SpeechDetector),
     "speakers": DetectorEntry((speakers.MODEL_NAME,), speakers.SpeakersDetector),
+    "sounds": DetectorEntry((), sounds.SoundsDetector),
     "voice": DetectorEntry((voice.MODEL_NAME,), voice.VoiceDetector),
 }
