@@ -39,6 +39,10 @@ ACTIVE = 0.5
 MIN_SECOND_S = 0.3
 """A second voice counts from here on, alone or at once with the first: a short word."""
 
+SAME_VOICE = 0.4
+"""Cosine between embeddings from which two local voices are one person whom the network split. Of 50 comparisons of one
+person far from the microphone 46 reach it, of 223 of two people none."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Voices:

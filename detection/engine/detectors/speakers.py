@@ -18,6 +18,7 @@ from detection.engine.segmentation import (
     FRAME_S,
     MIN_SECOND_S,
     OVERLAP,
+    SAME_VOICE,
     STRETCH_S,
     Segmenter,
     SpeakersMeasure,
@@ -30,9 +31,6 @@ from detection.engine.sound import Samples, with_past
 MODEL_NAME = VOICE_SEGMENTER
 _STEP_S = 1.0
 """Stretches of a recording begin this far apart, and what they say of a frame is averaged."""
-SAME_VOICE = 0.4
-"""Cosine from which two local voices are one person whom the network split. Of one person far from the microphone nine
-in ten comparisons reach it, of two people one in a hundred."""
 _LONGEST_S = 3.0
 _SHORTEST_S = 0.5
 """Sound that a comparison of two voices takes, each."""

@@ -7,10 +7,9 @@ from typing import Any
 
 from detection.engine.observations import AUDIO, Observation
 from detection.engine.policy import Policy
+from detection.engine.segmentation import SAME_VOICE
 
 MEMORY_S = 30.0
-SAME_VOICE = 0.4
-"""Cosine from which two local voices are one person: see ``detectors.speakers``."""
 _TOLERANCE_S = 0.5
 """Windows follow one another without gaps; what begins earlier than this before the last end has been counted."""
 
