@@ -114,7 +114,7 @@ def _known_voice(observation: Observation) -> Reading | None:
 
 
 def _loop(observation: Observation) -> Reading | None:
-    loop_s = _measure(observation, "loops").get("loop_s")
+    loop_s = _measure(observation, "sound_loops").get("loop_s")
     if loop_s is None:
         return None
     return Reading(float(loop_s), observation.captured_at - float(loop_s), observation.captured_at)
@@ -195,7 +195,7 @@ RULES: Mapping[EventType, Rule] = {
         yields_to=(EventType.SPEECH_OFF_CAMERA,),
     ),
     EventType.MULTIPLE_SPEAKERS: Rule(AUDIO, "conversation", VOICE_SEGMENTER, _second_voice),
-    EventType.LOOPED_AUDIO: Rule(AUDIO, "loops", read=_loop),
+    EventType.LOOPED_AUDIO: Rule(AUDIO, "sound_loops", read=_loop),
     EventType.UNKNOWN_VOICE: Rule(
         AUDIO, "voices", VOICE_EMBEDDER, _known_voice, yields_to=(EventType.MULTIPLE_SPEAKERS,)
     ),

@@ -19,7 +19,7 @@ from detection.engine.learners.conversation import Conversation
 from detection.engine.learners.gaze_line import GazeLine
 from detection.engine.learners.head_line import HeadLine
 from detection.engine.learners.lips import Lips
-from detection.engine.learners.loops import Loops
+from detection.engine.learners.sound_loops import SoundLoops
 from detection.engine.learners.voices import Voices
 from detection.engine.observations import ERRORS, Observation
 from detection.engine.policy import Policy
@@ -53,7 +53,7 @@ class Learner(Protocol):
 
 
 LEARNERS: Mapping[str, Learner] = {
-    learner.name: learner for learner in (GazeLine(), HeadLine(), Lips(), Conversation(), Voices(), Loops())
+    learner.name: learner for learner in (GazeLine(), HeadLine(), Lips(), Conversation(), Voices(), SoundLoops())
 }
 
 

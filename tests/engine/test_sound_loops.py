@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from detection.engine.detectors.sounds import BITS, FRAMES_PER_SECOND, SoundsDetector, fingerprint
-from detection.engine.learners import loops
-from detection.engine.learners.loops import Loops
+from detection.engine.learners import sound_loops
+from detection.engine.learners.sound_loops import SoundLoops
 from detection.engine.media import AudioWindow
 from detection.engine.observations import AUDIO, Observation, without_private
 from detection.engine.policy import Policy
@@ -40,7 +40,7 @@ def derive(line: np.ndarray) -> list[dict]:
     """Return what the learner derives, its state through JSON's form each time."""
     state, derived = {}, []
     for observation in observe(line):
-        state, found = Loops().learn(state, observation, Policy())
+        state, found = SoundLoops().learn(state, observation, Policy())
         state = json.loads(json.dumps(state))
         derived.append(found)
     assert len(json.dumps(state)) < 4000
@@ -100,8 +100,8 @@ def test_a_loop_is_one_incident():
 def test_what_is_kept_comes_back_from_its_packing():
     at = np.arange(0, 7680, 16) + 108_800_000_000
     kept = RNG.integers(0, 1 << BITS, len(at))
-    packed = json.loads(json.dumps(loops._pack(at, kept)))
-    back_at, back_kept = loops._unpack(packed["kept"], packed["start"])
+    packed = json.loads(json.dumps(sound_loops._pack(at, kept)))
+    back_at, back_kept = sound_loops._unpack(packed["kept"], packed["start"])
     assert list(back_at) == list(at)
     assert list(back_kept) == list(kept)
 

@@ -39,10 +39,10 @@ _SLACK = 1
 State = Mapping[str, Any]
 
 
-class Loops:
+class SoundLoops:
     """Derives ``loop_s``: for how many seconds on end the sound has repeated what it was ``period_s`` before."""
 
-    name = "loops"
+    name = "sound_loops"
     streams = frozenset({AUDIO})
 
     def learn(self, state: State, observation: Observation, policy: Policy) -> tuple[State, Mapping[str, Any] | None]:
