@@ -70,6 +70,18 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "Somebody speaks: the share of speech in a window of sound, 0 to 1, is <b>enter or more</b>, and "
         f"calm again below exit. A lower number reports sooner. {_TIMES}"
     ),
+    "rules.MULTIPLE_SPEAKERS": (
+        "More than one person speaks: the seconds of a second voice in the last thirty are <b>enter or more</b>, and "
+        f"calm again below exit. A lower number reports sooner. {_TIMES}"
+    ),
+    "rules.UNKNOWN_VOICE": (
+        "Another voice speaks than the one learnt in the session: the comparison score (cosine), -1 to 1, is <b>below "
+        f"enter</b> in two comparisons, and calm again at exit or more. A higher number accuses sooner. {_TIMES}"
+    ),
+    "rules.LOOPED_AUDIO": (
+        "The sound repeats itself, as a recording played in a loop does: the seconds on end that are what was before "
+        f"are <b>enter or more</b>, and calm again below exit. {_TIMES}"
+    ),
     "rules.CONNECTION_LOST": (
         f"Technical: the candidate's connection is gone (1) or stands (0); leave enter and exit at 1. {_TIMES}"
     ),
@@ -149,8 +161,18 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "need them."
     ),
     "detectors.speech": (
-        "From this probability on, 0 to 1, a piece of sound of 32 ms counts as speech. A lower number "
-        "finds quieter speech and more noise."
+        "From this probability on, 0 to 1, a piece of sound of 32 ms counts as speech; the mean over 0.3 seconds is "
+        "compared. A lower number finds quieter speech and more noise."
+    ),
+    "detectors.speakers": (
+        "While somebody speaks, a second voice is looked for each <b>interval</b> seconds in the ten before; "
+        "MULTIPLE_SPEAKERS and UNKNOWN_VOICE need it."
+    ),
+    "detectors.sounds": "Whether the sound's fingerprint is taken; LOOPED_AUDIO needs it.",
+    "detectors.voice": (
+        "While somebody speaks alone, the voice is compared each <b>interval</b> seconds with the one learnt in the "
+        "session, which UNKNOWN_VOICE needs; two voices are compared wherever they are heard, so that one person is "
+        "not taken for two. This is biometric."
     ),
     "detectors.camera": (
         "Whether the picture itself is measured; CAMERA_COVERED, CAMERA_STATIC, LOW_LIGHT and BLURRED need it. <b>Find "

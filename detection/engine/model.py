@@ -16,6 +16,8 @@ FACE_LANDMARKER = "face-landmarker"
 LIVENESS = "minifasnet-2.7"
 OBJECT_DETECTOR = "efficientdet-lite2"
 BODY_LANDMARKER = "pose-landmarker-lite"
+VOICE_SEGMENTER = "segmentation-3.0"
+VOICE_EMBEDDER = "wespeaker-resnet34"
 
 
 class Model(Protocol):

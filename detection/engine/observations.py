@@ -25,7 +25,7 @@ ERRORS = "errors"
 """Key of ``Observation.measures`` for what went wrong: detector name → message."""
 
 
-PRIVATE = frozenset({"embedding", "blocks", "surroundings"})
+PRIVATE = frozenset({"embedding", "fingerprint", "blocks", "surroundings"})
 """Keys of a measure that learners may see and nobody else: never stored with a detection or an incident."""
 
 

@@ -17,7 +17,7 @@ from detection.engine.model import Model
 from detection.engine.observations import AUDIO, ERRORS, VIDEO, Face, FacesMeasure, Observation
 from detection.engine.policy import Policy
 from detection.engine.runtime import RuntimeModelError, load_model, read_part
-from detection.engine.samples import AudioJob, AudioSample, Detector, FrameJob, Sample, VideoSample
+from detection.engine.samples import AudioJob, AudioSample, Detector, FrameJob, Sample, VideoSample, WarmsUp
 from detection.engine.weights import WeightsError, weights_path
 
 __all__ = ["AudioJob", "FrameJob", "Pipeline", "PipelineError"]
@@ -135,6 +135,9 @@ class Pipeline:
         for detector in self._video:
             if detector.name != "faces":  # it would find nobody
                 _run(detector, [seated])
+        for detector in self._detectors.values():
+            if isinstance(detector, WarmsUp):
+                detector.warm_up()
         if "identity" in self._detectors:
             self.embedder.probe([(frame.image, face)])
 

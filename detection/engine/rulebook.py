@@ -15,6 +15,8 @@ from detection.engine.model import (
     LIVENESS,
     OBJECT_DETECTOR,
     VOICE_DETECTOR,
+    VOICE_EMBEDDER,
+    VOICE_SEGMENTER,
 )
 from detection.engine.observations import AUDIO, BROWSER, TECHNICAL, VIDEO, Observation
 from detection.engine.policy import EventType
@@ -118,6 +120,35 @@ def _speech_share(observation: Observation) -> Reading | None:
     started_at, ended_at = observation.span
     return Reading(
         float(speech["share"]),
+        started_at if first_at is None else float(first_at),
+        ended_at if last_at is None else float(last_at),
+    )
+
+
+def _second_voice(observation: Observation) -> Reading | None:
+    return _learnt(observation, "conversation", "second_s")
+
+
+def _known_voice(observation: Observation) -> Reading | None:
+    return _learnt(observation, "voices", "score")
+
+
+def _loop(observation: Observation) -> Reading | None:
+    loop_s = _measure(observation, "sound_loops").get("loop_s")
+    if loop_s is None:
+        return None
+    return Reading(float(loop_s), observation.captured_at - float(loop_s), observation.captured_at)
+
+
+def _learnt(observation: Observation, learner: str, key: str) -> Reading | None:
+    """Read what a learner derived, for the stretch of time it names."""
+    derived = _measure(observation, learner)
+    if derived.get(key) is None:
+        return None
+    started_at, ended_at = observation.span
+    first_at, last_at = derived.get("first_at"), derived.get("last_at")
+    return Reading(
+        float(derived[key]),
         started_at if first_at is None else float(first_at),
         ended_at if last_at is None else float(last_at),
     )
@@ -238,6 +269,11 @@ RULES: Mapping[EventType, Rule] = {
         _speech_share,
         bridges_pauses=True,
         yields_to=(EventType.SPEECH_OFF_CAMERA,),
+    ),
+    EventType.MULTIPLE_SPEAKERS: Rule(AUDIO, "conversation", VOICE_SEGMENTER, _second_voice),
+    EventType.LOOPED_AUDIO: Rule(AUDIO, "sound_loops", read=_loop),
+    EventType.UNKNOWN_VOICE: Rule(
+        AUDIO, "voices", VOICE_EMBEDDER, _known_voice, yields_to=(EventType.MULTIPLE_SPEAKERS,)
     ),
     EventType.TAB_HIDDEN: Rule(BROWSER, BROWSER, read=_told(EventType.TAB_HIDDEN)),
     EventType.WINDOW_BLUR: Rule(BROWSER, BROWSER, read=_told(EventType.WINDOW_BLUR), yields_to=(EventType.TAB_HIDDEN,)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,4 +119,13 @@ class Detector(Protocol, Generic[Sample]):
 
     def measure(self, samples: Sequence[Sample]) -> Sequence[Measure]:
         """Measure samples of many candidates, in order. When it raises, the pipeline tries each sample alone."""
+        ...
+
+
+@runtime_checkable
+class WarmsUp(Protocol):
+    """What a detector has besides where an empty frame and a silent window do not run its networks."""
+
+    def warm_up(self) -> None:
+        """Run every network once on nothing."""
         ...

@@ -170,7 +170,7 @@ def test_the_measure_and_the_finding_name_the_network(own, monkeypatch, frame_jo
     class Decided:
         measures = {"decision": {"faces": {"count": 2, "model": "tiny-scrfd"}}}
 
-    assert _model(Decided(), RULES["MULTIPLE_PERSONS"]) == "tiny-scrfd"
+    assert _model(Decided(), RULES["NO_FACE"]) == "tiny-scrfd"
 
 
 # --- Angles

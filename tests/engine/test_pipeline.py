@@ -159,7 +159,7 @@ def test_a_detector_without_weights_is_switched_off_loudly(tmp_path, monkeypatch
     with pytest.raises(PipelineError, match="FaceEmbedder is switched off"):
         loaded.embedder  # noqa: B018
     assert set(loaded.analyse_frames([frame_job(flat(0, 0, 0))])[0].measures) == {"camera"}
-    assert set(loaded.analyse_audio([sound()])[0].measures) == {"level"}
+    assert set(loaded.analyse_audio([sound()])[0].measures) == {"level", "sounds"}
 
 
 # --- The list of detectors

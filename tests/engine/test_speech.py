@@ -46,6 +46,16 @@ def measure(detector, cut: list[AudioWindow], policy: Policy | None = None):
     return detector.measure([AudioSample(AudioJob(window, policy or Policy())) for window in cut])
 
 
+def measure_with_past(detector, line: np.ndarray, *, lead_in: int = RATE // 2):
+    """Measure the windows of a line as a worker does, the sound before each at hand."""
+    return detector.measure(
+        [
+            AudioSample(AudioJob(window, Policy(), None, lambda end=second * RATE: line[max(0, end - 10 * RATE) : end]))
+            for second, window in enumerate(windows(line, lead_in=lead_in))
+        ]
+    )
+
+
 @pytest.mark.parametrize("gain", [1.0, 0.1, 0.03])
 def test_speech_is_found_where_it_is_loud_or_quiet(detector, spoken, gain):
     measures = measure(detector, windows(spoken * np.float32(gain)))
@@ -60,32 +70,64 @@ def test_speech_is_found_where_it_is_loud_or_quiet(detector, spoken, gain):
 
 
 def test_a_window_sounds_as_it_does_within_the_whole(detector, spoken):
-    """The lead-in warms the network up: the same chunk is judged alike, and colder without it."""
-    whole = detector.probabilities([AudioWindow("all", spoken, 0, 0.0, len(spoken) / RATE)])[0]
-    times = np.arange(len(whole)) * 0.032
+    """The sound before it warms the network up: the same chunk is judged alike, and colder without."""
+    at, whole = detector.timeline(spoken)
 
-    def difference(lead_in: int) -> float:
-        cut = detector.probabilities(windows(spoken, lead_in=lead_in))
-        at = np.concatenate([second + np.arange(len(part)) * 0.032 for second, part in enumerate(cut)])
-        return float(np.abs(np.interp(at, times, whole) - np.concatenate(cut)).mean())
+    def difference(measures) -> float:
+        times = np.concatenate([second + (np.arange(len(m.chunks)) + 0.5) * 0.032 for second, m in enumerate(measures)])
+        heard = np.concatenate([one.chunks for one in measures])
+        return float(np.abs(np.interp(times, at, whole) - heard).mean())
 
-    assert difference(RATE // 2) < 0.02
-    assert difference(0) > 1.5 * difference(RATE // 2)
+    warm = difference(measure_with_past(detector, spoken))
+    assert warm < 0.02
+    assert difference(measure(detector, windows(spoken, lead_in=0))) > 2 * warm
 
 
-def test_candidates_side_by_side_hear_nothing_of_one_another(detector, spoken):
-    cut = windows(spoken)
-    short = AudioWindow("short", cut[5].samples[:6000], 4000, 5.0, 5.125)
-    together = detector.probabilities([*cut, short])
-    for window, found in zip([*cut, short], together, strict=True):
-        np.testing.assert_allclose(found, detector.probabilities([window])[0], atol=1e-4)
+@pytest.mark.parametrize("gain_db", [-20, -40])
+def test_the_past_finds_quiet_speech_in_a_noisy_room(detector, spoken, gain_db):
+    noise = np.random.default_rng(1).normal(0, 10 ** (-50 / 20), len(spoken)) * 10 ** (gain_db / 20 + 1)
+    line = (spoken * 10 ** (gain_db / 20) + noise).astype(np.float32)
+    shares = [one.share for one in measure_with_past(detector, line)]
+    assert shares[:3] == [0, 0, 0]
+    assert min(shares[4:7]) > 0.5
+
+
+def test_without_a_past_the_lead_in_stands_in_for_it(detector, spoken):
+    cut = windows(spoken)[4:6]
+    alone = [one.chunks for one in measure(detector, cut)]
+    short = [AudioJob(window, Policy(), None, lambda: spoken[: RATE // 4]) for window in cut]
+    assert [one.chunks for one in detector.measure([AudioSample(job) for job in short])] == alone
+
+
+def test_a_quiet_room_does_not_ask_for_the_past(detector):
+    room = np.random.default_rng(0).normal(0, 1e-3, 3 * RATE // 2).astype(np.float32)
+    window = AudioWindow("w", room, RATE // 2, 1.0, 2.0)
+
+    def fetch():
+        raise AssertionError("nothing was heard, and yet the past was fetched")
+
+    (found,) = detector.measure([AudioSample(AudioJob(window, Policy(), 1.0, fetch))])
+    assert found.share == 0
+
+
+def test_a_second_opinion_counts_half(detector, spoken):
+    at, alone = detector.timeline(spoken)
+    assert len(at) == len(alone) == round(len(spoken) / 512)
+    _, both = detector.timeline(spoken, lambda times: np.ones(len(times)))
+    np.testing.assert_allclose(both, (alone + 1) / 2, atol=1e-6)
+
+
+def test_a_long_recording_is_heard_piece_by_piece_as_in_one(detector, spoken, monkeypatch):
+    whole = detector.probabilities(spoken)
+    monkeypatch.setattr("detection.engine.detectors.speech._MAX_STEPS", 100)
+    np.testing.assert_allclose(detector.probabilities(spoken), whole, atol=1e-4)
 
 
 def test_chunks_are_counted_from_the_end_of_the_lead_in(detector, spoken):
     cut = windows(spoken)
     assert [len(one.chunks) for one in measure(detector, cut)] == [31] * len(cut)
-    assert len(detector.probabilities([AudioWindow("w", spoken[:8000], 8000, 0, 0)])[0]) == 0
-    assert len(detector.probabilities([AudioWindow("w", spoken[:8192], 7000, 0, 0)])[0]) == 2
+    assert len(detector.probabilities(spoken[:8000], lead_in_samples=8000)) == 0
+    assert len(detector.probabilities(spoken[:8192], lead_in_samples=7000)) == 2
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros(100)])

@@ -136,7 +136,8 @@ def test_every_entry_of_the_manifest_is_complete() -> None:
     for entry in manifest.values():
         assert entry.size > 0
         assert entry.licence
-        assert entry.group != "default" or (entry.inputs and entry.official), entry.name
+        assert entry.group != "default" or entry.inputs, entry.name
+        assert entry.group != "default" or entry.official or entry.credit, f"{entry.name}: whose is it?"
         assert not entry.licence.startswith("CC") or entry.credit, f"{entry.name} wants a credit"
 
 

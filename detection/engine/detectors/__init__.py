@@ -21,7 +21,10 @@ from detection.engine.detectors import (
     liveness,
     mouth,
     objects,
+    sounds,
+    speakers,
     speech,
+    voice,
 )
 
 
@@ -51,4 +54,7 @@ DETECTORS: Mapping[str, DetectorEntry] = {
     "body": DetectorEntry(body.MODEL_NAMES, body.BodyDetector),
     "level": DetectorEntry((), level.LevelDetector),
     "speech": DetectorEntry((speech.MODEL_NAME,), speech.SpeechDetector),
+    "speakers": DetectorEntry((speakers.MODEL_NAME,), speakers.SpeakersDetector),
+    "sounds": DetectorEntry((), sounds.SoundsDetector),
+    "voice": DetectorEntry((voice.MODEL_NAME,), voice.VoiceDetector),
 }

@@ -1,8 +1,8 @@
-"""Hear speech: Silero VAD v6 (MIT), its 16 kHz graph, windows of many candidates side by side."""
+"""Hear speech: Silero VAD v6 (MIT), the graph of its 16 kHz network that takes a whole sequence in one run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from detection.engine.media import SAMPLE_RATE_HZ, AudioWindow
 from detection.engine.model import VOICE_DETECTOR, Model
 from detection.engine.observations import AUDIO, SpeechMeasure
 from detection.engine.samples import AudioSample
+from detection.engine.sound import Samples, clean, mean_around, with_past
 
 MODEL_NAME = VOICE_DETECTOR
 CHUNK = 512
@@ -18,15 +19,25 @@ CHUNK_S = CHUNK / SAMPLE_RATE_HZ  # 32 ms
 _CONTEXT = 64
 """Samples of the chunk before that the network wants to see again."""
 _STATE_SIZE = 128
+_MAX_STEPS = 2000
+"""Chunks per run, a minute: what bounds the memory for long recordings."""
 
-Samples = NDArray[np.float32]
+SMOOTHED_CHUNKS = 9
+"""0.3 s, about a syllable and a half. The mean over it decides better than single chunks: see docs/accuracy.md."""
+PAST_S = 2.0
+"""Sound before the window that the network hears first: it starts deaf, and quiet speech takes it two seconds."""
+NOTHING = 0.01
+"""Where even the quick look (the window with its lead-in) finds no more than this, the long one is spared."""
+
+Opinion = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 class SpeechDetector:
-    """Measures where in a window somebody speaks. Keeps no state: the window's lead-in warms the network up."""
+    """Measures where in a window somebody speaks. Keeps no state: the sound before the window warms the network up."""
 
     name = "speech"
     stream = AUDIO
+    needs_past = True
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -37,49 +48,60 @@ class SpeechDetector:
         return sample.job.policy.detectors.speech.enabled
 
     def measure(self, samples: Sequence[AudioSample]) -> list[SpeechMeasure]:
-        """Measure voice activity in windows of many candidates in one batch."""
-        windows = [sample.job.window for sample in samples]
+        """Measure voice activity in each window."""
         return [
-            _summarise(window, probabilities, sample.job.policy.detectors.speech.min_probability)
-            for sample, window, probabilities in zip(samples, windows, self.probabilities(windows), strict=True)
+            _summarise(sample.job.window, self._hear(sample), sample.job.policy.detectors.speech.min_probability)
+            for sample in samples
         ]
 
-    def probabilities(self, windows: Sequence[AudioWindow]) -> list[Samples]:
-        """Return per window the probability of speech of each 32 ms after the lead-in, float32.
+    def probabilities(self, samples: Samples, *, lead_in_samples: int = 0) -> Samples:
+        """Return the probability of speech of each 32 ms after the lead-in, float32, smoothed over 0.3 s.
 
-        A rest shorter than half a chunk is left out. What is not a number counts as silence.
+        ``samples`` may be a whole recording. A rest shorter than half a chunk is left out. What is not a number counts
+        as silence.
         """
-        rows = [_chunk(window) for window in windows]
-        steps = max((len(chunks) for chunks, _ in rows), default=0)
-        batch = np.zeros((len(rows), steps, _CONTEXT + CHUNK), np.float32)
-        for index, (chunks, _) in enumerate(rows):
-            batch[index, : len(chunks)] = chunks
-        heard = self._listen(batch)
-        return [heard[index, skipped : len(chunks)] for index, (chunks, skipped) in enumerate(rows)]
+        chunks, skipped = _chunk(clean(samples), lead_in_samples)
+        return mean_around(self._listen(chunks), SMOOTHED_CHUNKS)[skipped:]
 
-    def _listen(self, batch: Samples) -> Samples:
-        """Run the network over ``(B, steps, 576)``, the state handed on from step to step; return ``(B, steps)``."""
-        heard = np.zeros(batch.shape[:2], np.float32)
-        state = np.zeros((2, len(batch), _STATE_SIZE), np.float32)
-        rate = np.array(SAMPLE_RATE_HZ, np.int64)
-        for step in range(batch.shape[1]):
-            output, state = self._model.run({"input": batch[:, step], "state": state, "sr": rate})
-            heard[:, step] = output[:, 0]
-        return heard
+    def timeline(self, samples: Samples, opinion: Opinion | None = None) -> tuple[NDArray[np.float64], Samples]:
+        """Return the middles in seconds of a whole recording's chunks of 32 ms, and the probability of speech in each.
+
+        ``opinion``: another probability at given moments, such as ``Timeline.speech_at`` of the speakers detector; the
+        result is the mean of both. Sessions have no such second opinion: it would cost a run of segmentation a window.
+        """
+        probabilities = self.probabilities(samples)
+        times_s = np.asarray((np.arange(len(probabilities)) + 0.5) * CHUNK_S, np.float64)
+        if opinion is None:
+            return times_s, probabilities
+        return times_s, ((probabilities + opinion(times_s)) / 2).astype(np.float32)
+
+    def _hear(self, sample: AudioSample) -> Samples:
+        window = sample.job.window
+        quick = self.probabilities(window.samples, lead_in_samples=window.lead_in_samples)
+        if not len(quick) or quick.max() < NOTHING:
+            return quick
+        samples, before = with_past(sample.job, round(PAST_S * SAMPLE_RATE_HZ))
+        if before <= window.lead_in_samples:
+            return quick
+        return self.probabilities(samples, lead_in_samples=before)
+
+    def _listen(self, chunks: Samples) -> Samples:
+        """Run the network over ``(n, 576)``, its state handed on from run to run; return ``(n,)``."""
+        heard = [np.zeros(0, np.float32)]
+        hidden = cell = np.zeros((1, 1, _STATE_SIZE), np.float32)
+        for start in range(0, len(chunks), _MAX_STEPS):
+            feeds = {"input": chunks[start : start + _MAX_STEPS], "h": hidden, "c": cell}
+            probabilities, hidden, cell = self._model.run(feeds)
+            heard.append(probabilities.reshape(-1))
+        return np.concatenate(heard)
 
 
-def clean(samples: Samples) -> Samples:
-    """Return samples within -1 and 1, silence where they are not numbers."""
-    return np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0).astype(np.float32)
+def _chunk(samples: Samples, lead_in_samples: int) -> tuple[Samples, int]:
+    """Cut sound into rows of context and chunk, ``(n, 576)``; return them and how many belong to the lead-in.
 
-
-def _chunk(window: AudioWindow) -> tuple[Samples, int]:
-    """Cut a window into rows of context and chunk, ``(n, 576)``; return them and how many belong to the lead-in.
-
-    Chunks are counted from the end of the lead-in, so that the first one after it starts at ``started_at``.
+    Chunks are counted from the end of the lead-in, so that the first one after it starts with the window.
     """
-    samples = clean(window.samples)
-    lead_in = min(window.lead_in_samples, len(samples))
+    lead_in = min(lead_in_samples, len(samples))
     skipped = lead_in // CHUNK
     first = lead_in - skipped * CHUNK
     count = skipped + int((len(samples) - lead_in) / CHUNK + 0.5)
@@ -89,7 +111,8 @@ def _chunk(window: AudioWindow) -> tuple[Samples, int]:
     line[start : start + len(source)] = source
     if count == 0:
         return np.zeros((0, _CONTEXT + CHUNK), np.float32), 0
-    return np.lib.stride_tricks.sliding_window_view(line, _CONTEXT + CHUNK)[::CHUNK], skipped
+    rows: NDArray[np.float32] = np.lib.stride_tricks.sliding_window_view(line, _CONTEXT + CHUNK)[::CHUNK]
+    return np.ascontiguousarray(rows), skipped
 
 
 def _summarise(window: AudioWindow, probabilities: Samples, threshold: float) -> SpeechMeasure:

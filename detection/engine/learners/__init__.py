@@ -15,6 +15,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from detection.engine.learners.conversation import Conversation
 from detection.engine.learners.gaze_line import GazeLine
 from detection.engine.learners.head_line import HeadLine
 from detection.engine.learners.lips import Lips
@@ -24,7 +25,9 @@ from detection.engine.learners.objects_seen import ObjectsSeen
 from detection.engine.learners.persons import Persons
 from detection.engine.learners.posture import Posture
 from detection.engine.learners.rigidity import RigidityLearner
+from detection.engine.learners.sound_loops import SoundLoops
 from detection.engine.learners.stillness import StillnessLearner
+from detection.engine.learners.voices import Voices
 from detection.engine.observations import ERRORS, Observation
 from detection.engine.policy import Policy
 
@@ -69,6 +72,9 @@ LEARNERS: Mapping[str, Learner] = {
         ObjectsSeen(),
         Persons(),
         Posture(),
+        Conversation(),
+        Voices(),
+        SoundLoops(),
     )
 }
 

@@ -152,6 +152,10 @@ const STRINGS = {
   "watched.SPEECH_OFF_CAMERA": "If your exam asks for it: whether somebody speaks while your lips are still.",
   "watched.SPEECH_DETECTED": "Whether somebody speaks, because answers could be told. What is said is not written down.",
   "watched.PRESENTATION_ATTACK": "Whether you are there yourself, and not a photograph or a recording.",
+  "watched.MULTIPLE_SPEAKERS": "Whether more than one person speaks, because nobody may help.",
+  "watched.UNKNOWN_VOICE":
+    "If your exam asks for it: whether another voice speaks than at first. Voices are compared by numbers that are forgotten when the exam ends.",
+  "watched.LOOPED_AUDIO": "Whether the sound is a recording that repeats itself, because the microphone must be live.",
   "watched.TAB_HIDDEN": "Whether the exam’s page is hidden, because answers could be looked up elsewhere.",
   "watched.WINDOW_BLUR": "Whether you work in another window than the exam’s page, for the same reason.",
   "watched.FULLSCREEN_EXIT": "Whether the exam’s page leaves the full screen, if it was full screen.",
