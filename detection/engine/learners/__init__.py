@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from detection.engine.learners.gaze_line import GazeLine
 from detection.engine.learners.head_line import HeadLine
+from detection.engine.learners.identity_pool import IdentityPool
 from detection.engine.learners.lips import Lips
 from detection.engine.learners.liveness_pool import LivenessPool
 from detection.engine.learners.loops import LoopLearner
@@ -59,6 +60,7 @@ class Learner(Protocol):
 LEARNERS: Mapping[str, Learner] = {
     learner.name: learner
     for learner in (
+        IdentityPool(),
         GazeLine(),
         HeadLine(),
         Lips(),
