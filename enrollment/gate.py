@@ -40,9 +40,10 @@ def readings_require_good(readings: Sequence[ImageReading]) -> None:
 def readings_require_one_person(readings: Sequence[ImageReading], *, threshold: float) -> None:
     """Raise ``Problem`` (``faces_differ``) when two pictures are less similar than ``threshold``."""
     embeddings = _embeddings(readings)
+    clarity = [reading.quality.get("clarity", 1.0) for reading in readings]
     pairs = {
-        (first, second): similarity_of(readings[0].model, float(np.dot(embeddings[first], embeddings[second])))
-        for first, second in combinations(range(len(embeddings)), 2)
+        (i, j): similarity_of(readings[0].model, float(np.dot(embeddings[i], embeddings[j])), clarity[i], clarity[j])
+        for i, j in combinations(range(len(embeddings)), 2)
     }
     if not pairs:
         return

@@ -184,6 +184,9 @@ class QualitySerializer(serializers.Serializer[Any]):
     contrast = serializers.FloatField(help_text="Standard deviation of the face's grey values.")
     yaw_deg = serializers.FloatField(help_text="Positive: nose to the right of the picture.")
     pitch_deg = serializers.FloatField(help_text="Positive: up.")
+    clarity = serializers.FloatField(
+        required=False, help_text="How much of its likeness the face has kept, 0 to 1; from 0.7 on it is clear."
+    )
 
 
 class EnrolledSerializer(serializers.Serializer[Any]):

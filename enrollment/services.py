@@ -142,7 +142,7 @@ def candidate_verify(*, organisation: Organisation, candidate_id: str, image: by
         models = f"{template_row.model} made the template of '{candidate_id}', and {reading.model} runs now"
         raise Problem("not_enrolled", f"{models}: enrol again.")
     score = float(np.dot(reading.embedding, template))
-    similarity = similarity_of(reading.model, score)
+    similarity = similarity_of(reading.model, score, reading.quality.get("clarity", 1.0))
     return Verified(similarity >= threshold, similarity, score, threshold, reading.model, reading.quality)
 
 

@@ -48,7 +48,7 @@ def image_read(data: bytes, *, engine: Pipeline) -> ImageReading:
         image = decode_image(data)
     except ImageError as error:
         return _unusable(ImageProblem(error.code, error.message))
-    faces = engine.faces.detect(image)
+    faces = engine.faces.detect(image, thorough=True)
     problems = quality.assess(image, faces)
     if problems:
         return _unusable(*(ImageProblem(p.code, p.message, p.measured, p.threshold) for p in problems))

@@ -66,6 +66,18 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "The lips move and nothing is heard: their movement less the speech heard, 0 to 1, is <b>enter or more</b>, "
         f"and calm again below exit. Chewing looks the same. {_TIMES}"
     ),
+    "rules.FACE_PARTIAL": (
+        "The face is cut off by the picture's edge: the share of it inside the picture, 0 to 1, is <b>below enter</b>, "
+        f"and calm again at exit or more. {_TIMES}"
+    ),
+    "rules.FACE_TOO_FAR": (
+        "The face is too small to be compared well: its width in pixels is <b>below enter</b>, and calm again at exit "
+        f"or more. {_TIMES}"
+    ),
+    "rules.IDENTITY_UNSURE": (
+        "Technical: a face is there, and whose cannot be told, for instance in the dark. The seconds without knowing "
+        f"are <b>enter or more</b>; <b>hold</b> is the time that matters. {_TIMES}"
+    ),
     "rules.SPEECH_DETECTED": (
         "Somebody speaks: the share of speech in a window of sound, 0 to 1, is <b>enter or more</b>, and "
         f"calm again below exit. A lower number reports sooner. {_TIMES}"
@@ -137,12 +149,12 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "NO_FACE from opening; from <b>sure score</b> on it counts as a person for MULTIPLE_PERSONS."
     ),
     "detectors.identity": (
-        "The face is compared at least every <b>interval</b> seconds, in doubt in every picture. A face "
+        "The face is compared at least every <b>interval</b> seconds, in doubt in every picture. In a face "
         "smaller than <b>min face</b> (pixels), darker than <b>min brightness</b> (0 to 255), with less "
-        "than <b>min contrast</b> (grey values), turned further than <b>max turn</b> (degrees), or below "
-        "<b>min strength</b> or <b>min clarity</b> decides nothing. Below <b>clear strength</b> or "
-        "<b>clear clarity</b> only a similarity under <b>unclear mismatch</b> (0 to 1) counts against the "
-        "candidate."
+        "than <b>min contrast</b> (grey values), turned further than <b>max turn</b> (degrees), or having kept less "
+        "than <b>least clarity</b> of its likeness (0 to 1), a low similarity says nothing. Below <b>clear from</b> it "
+        "must be the lower the less clear the face. Several pictures must have <b>pooled clarity</b> together before "
+        "they count against the candidate."
     ),
     "detectors.landmarks": ("Whether the points of the largest face are found; head pose and gaze need them."),
     "detectors.head_pose": ("Whether the head's angles are measured."),

@@ -14,6 +14,9 @@ _TEMPLATE = np.array(
 )
 """Where the five landmarks lie in a 112 x 112 face crop: the layout ArcFace introduced and SFace was trained on."""
 
+_FACE_X, _FACE_Y = (16.0, 96.0), (20.0, 112.0)
+"""Where brow, cheeks and chin lie in that crop."""
+
 # An average head, in millimetres: 63 between the eyes, 68 from their line down to the mouth's, the nose tip 28 before
 # the plane of eyes and mouth and 39 below the eyes (anthropometric means; heads differ by about a tenth).
 _NOSE_DEPTH_IN_WIDTHS = 28 / 63
@@ -62,3 +65,20 @@ def head_turn(landmarks: NDArray[np.float32]) -> tuple[float, float]:
     yaw_deg = math.degrees(math.atan(sideways / _NOSE_DEPTH_IN_WIDTHS))
     pitch_deg = -math.degrees(math.atan(downwards / _NOSE_DEPTH_IN_HEIGHTS))
     return yaw_deg, pitch_deg
+
+
+def inside_share(landmarks: NDArray[np.float32], shape_hw: tuple[int, ...]) -> float:
+    """Return how much of a face lies inside its picture, 0 to 1; ``shape_hw`` is the picture's height and width.
+
+    The face is taken to be where an aligned one is: the box that a detector gives ends at the picture's edge. 1 where
+    the landmarks coincide and tell nothing.
+    """
+    try:
+        matrix = similarity_transform(landmarks, _TEMPLATE)
+    except ValueError:
+        return 1.0
+    across, down = np.meshgrid(np.linspace(*_FACE_X, 17), np.linspace(*_FACE_Y, 17))
+    aligned = np.stack([across.ravel(), down.ravel()], axis=1)
+    points = (aligned - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    height, width = shape_hw[:2]
+    return float(((points >= 0) & (points <= (width, height))).all(axis=1).mean())

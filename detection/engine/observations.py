@@ -83,6 +83,11 @@ class FaceQuality:
     """Standard deviation of the face's grey values."""
     yaw_deg: float
     pitch_deg: float
+    evenness: float = 1.0
+    """Detail in the poorest direction over that in the richest, 0 to 1: 0.5 to 0.8, where something moved 0.15 to 0.45.
+    A blurred smile has as little, so it tells of motion only together with other signs."""
+    clarity: float = 1.0
+    """How much of its likeness it has kept, 0 to 1, see ``likeness``; 1 where it was not embedded."""
 
     def to_dict(self) -> dict[str, float]:
         """Return the JSON-able form, rounded."""
@@ -91,10 +96,15 @@ class FaceQuality:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FacesMeasure:
-    """Who is in the picture. ``faces``: largest first, doubtful ones included; ``count``: those beyond doubt."""
+    """Who is in the picture. ``faces``: largest first, doubtful ones included; ``count``: those beyond doubt.
+
+    Of the largest: ``width_px``, and ``visible_share``, how much of it lies inside the picture (0 to 1). None: nobody.
+    """
 
     faces: tuple[Face, ...] = ()
     count: int = 0
+    width_px: float | None = None
+    visible_share: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-able form, boxes in whole pixels. ``possible`` counts all faces, the doubtful ones too."""
@@ -103,6 +113,8 @@ class FacesMeasure:
             "possible": len(self.faces),
             "boxes_xyxy": [[round(edge) for edge in face.box_xyxy] for face in self.faces],
             "scores": [round(face.score, 3) for face in self.faces],
+            "width_px": None if self.width_px is None else round(self.width_px, 1),
+            "visible_share": None if self.visible_share is None else round(self.visible_share, 3),
         }
 
 
@@ -129,9 +141,10 @@ class LandmarksMeasure:
 class IdentityMeasure:
     """How a probe compares with the template.
 
-    ``comparison_score``: raw cosine, -1 to 1. ``similarity``: calibrated, 0 to 1. ``decided`` is False where the probe
-    is too poor to say anything about the person, and ``reason`` then says why: ``face_too_small``, ``blurred``,
-    ``dark`` or ``turned``.
+    ``comparison_score``: raw cosine, -1 to 1. ``similarity``: calibrated for the probe's ``clarity``, 0 to 1; from the
+    rule's threshold on it is a match, under ``mismatch_below`` a mismatch, in between it cannot be told. ``decided`` is
+    False then and where the probe is too poor to say anything about the person, and ``reason`` says why:
+    ``face_too_small``, ``blurred``, ``dark`` or ``turned``.
     """
 
     comparison_score: float
@@ -142,6 +155,8 @@ class IdentityMeasure:
     quality: FaceQuality | None = None
     strength: float | None = None
     """Length of the network's raw vector: the clearer the face, the longer."""
+    clarity: float = 1.0
+    mismatch_below: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-able form."""
@@ -153,6 +168,8 @@ class IdentityMeasure:
             "model": self.model,
             "quality": None if self.quality is None else self.quality.to_dict(),
             "strength": None if self.strength is None else round(self.strength, 2),
+            "clarity": round(self.clarity, 3),
+            "mismatch_below": None if self.mismatch_below is None else round(self.mismatch_below, 4),
         }
 
 

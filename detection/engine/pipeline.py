@@ -62,9 +62,13 @@ class Pipeline:
         entries = with_chosen(DETECTORS, chosen) if entries is None else entries
         detectors: dict[str, Any] = {}
         unavailable: dict[str, str] = {}
+        loaded: dict[str, Model] = {}
         for name, entry in entries.items():
             try:
-                models = [_load(weight, device) for weight in entry.weights]
+                for weight in entry.weights:
+                    if weight not in loaded:
+                        loaded[weight] = _load(weight, device)
+                models = [loaded[weight] for weight in entry.weights]
                 detectors[name] = entry.build(*models, *(_read(asset) for asset in entry.assets))
             except (WeightsError, RuntimeModelError) as error:
                 logger.error("Detector %s is switched off: %s", name, error)
@@ -75,8 +79,9 @@ class Pipeline:
 
     @property
     def models(self) -> list[Model]:
-        """Return every loaded network, for health and metrics."""
-        return [model for detector in self._detectors.values() for model in detector.models]
+        """Return every loaded network once, for health and metrics; detectors may share one."""
+        models = [model for detector in self._detectors.values() for model in detector.models]
+        return list({id(model): model for model in models}.values())
 
     @property
     def faces(self) -> FaceDetector:

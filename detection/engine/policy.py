@@ -30,6 +30,9 @@ class EventType(enum.StrEnum):
     NO_FACE = "NO_FACE"
     MULTIPLE_PERSONS = "MULTIPLE_PERSONS"
     FACE_MISMATCH = "FACE_MISMATCH"
+    FACE_PARTIAL = "FACE_PARTIAL"
+    FACE_TOO_FAR = "FACE_TOO_FAR"
+    IDENTITY_UNSURE = "IDENTITY_UNSURE"
     HEAD_TURNED = "HEAD_TURNED"
     GAZE_OFF_SCREEN = "GAZE_OFF_SCREEN"
     PHONE = "PHONE"
@@ -68,6 +71,7 @@ TECHNICAL_EVENTS = frozenset(
         EventType.CAMERA_STATIC,
         EventType.LOW_LIGHT,
         EventType.BLURRED,
+        EventType.IDENTITY_UNSURE,
     }
 )
 """About connection and equipment: never part of a behaviour score."""
@@ -98,6 +102,9 @@ SCALES: Mapping[EventType, Scale] = {
     EventType.NO_FACE: Scale(0, 100, below=True),  # faces, the doubtful ones included
     EventType.MULTIPLE_PERSONS: Scale(0, 100, below=False),  # faces beyond doubt, and people without a visible face
     EventType.FACE_MISMATCH: Scale(0, 1, below=True),  # similarity
+    EventType.FACE_PARTIAL: Scale(0, 1, below=True),  # share of the face inside the picture
+    EventType.FACE_TOO_FAR: Scale(0, 1000, below=True),  # the face's width in pixels
+    EventType.IDENTITY_UNSURE: Scale(0, 600, below=False),  # seconds without knowing whose face it is
     EventType.HEAD_TURNED: Scale(0, 180, below=False),  # degrees off the head's learnt rest
     EventType.GAZE_OFF_SCREEN: Scale(0, 120, below=False),  # degrees off the gaze's learnt rest
     EventType.PHONE: Scale(0, 1, below=False),  # score that two of the last four looks reached in one place
@@ -163,27 +170,25 @@ class FacesParameters:
 
 @dataclass(frozen=True, slots=True)
 class IdentityParameters:
-    """When the face is compared with the template, and which probes are too poor to decide.
+    """When the face is compared with the template, and which probes are too poor to call a mismatch.
 
-    In doubt every frame is compared. A small, dark, turned or unclear probe never accuses. The limits were read off the
-    comparison scores of photographs made worse step by step (blur, motion, darkness, glare, noise, compression): they
-    let 863 of 1,844 such pictures decide, and none of these was taken for somebody else.
+    In doubt every frame is compared. A small, dark, turned or unclear probe never accuses: see ``likeness``, where the
+    figures behind ``least_clarity`` and ``clear_from`` are.
     """
 
     enabled: bool = True
     interval_s: float = number(5.0, low=0.1, high=600)
-    min_face_px: float = number(40.0, low=20, high=1000)
-    min_brightness: float = number(18.0, low=0, high=255)
-    min_contrast: float = number(7.0, low=0, high=128)
+    min_face_px: float = number(12.0, low=8, high=1000)
+    min_brightness: float = number(8.0, low=0, high=255)
+    min_contrast: float = number(3.0, low=0, high=128)
+    """Darker and flatter faces are a few grey values of noise."""
     max_turn_deg: float = number(40.0, low=5, high=90)
-    min_strength: float = number(10.0, low=0, high=100)
-    """Length of the network's raw vector, which shrinks with noise, haze, compression and covered faces."""
-    min_clarity: float = number(1.25, low=0, high=100)
-    """Strength times the root of the sharpness: it orders poor probes as their comparison scores do."""
-    clear_strength: float = number(11.0, low=0, high=100)
-    clear_clarity: float = number(1.6, low=0, high=100)
-    unclear_mismatch: float = number(0.4, low=0, high=1)
-    """Below the two limits before, only a similarity under this one is a mismatch; up to the threshold nothing is."""
+    least_clarity: float = number(0.3, low=0, high=1)
+    """Less clear faces never tell that it is somebody else: their own scores reach down to strangers' mean."""
+    clear_from: float = number(0.7, low=0, high=1)
+    """From here on a similarity below the threshold is a mismatch. Below, it must lie the lower the less clear."""
+    pooled_clarity: float = number(1.2, low=0, high=10)
+    """So much clarity must several frames have together to say that it is somebody else: two clear ones, three poor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +352,13 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     EventType.MULTIPLE_PERSONS: _rule(2, 2, hold_s=1.5, release_s=2.0, severity=0.8),
     # 0.75 is the similarity at SFace's published operating point (see detectors.identity) and FACE_MATCH_THRESHOLD.
     EventType.FACE_MISMATCH: _rule(0.75, 0.75, hold_s=2.0, release_s=2.0, severity=0.9),
+    # Of a whole face at the edge 0.9 and more lies inside; with a third of it cut off 0.6 to 0.75. Leaning aside to
+    # pick something up takes less than four seconds.
+    EventType.FACE_PARTIAL: _rule(0.72, 0.8, hold_s=4.0, release_s=2.0, severity=0.3),
+    # At 16 pixels a person's own score often falls among strangers'; at 24 it rarely does, see likeness.
+    EventType.FACE_TOO_FAR: _rule(20, 24, hold_s=5.0, release_s=2.0, severity=0.3),
+    # Half a minute of poor light or blur is worth telling; the camera may still be finding its focus before that.
+    EventType.IDENTITY_UNSURE: _rule(1, 1, hold_s=30.0, release_s=0.0, severity=0.2),
     # A laptop's screen seen from 60 cm reaches 17 degrees to each side, and people turn half of that with the head:
     # beyond 25 it is something else. Glances, scratching and stretching last a second or two.
     EventType.HEAD_TURNED: _rule(25, 20, hold_s=3.0, release_s=1.5, severity=0.4),
@@ -441,13 +453,26 @@ class Policy:
         return policy
 
 
+_RETIRED_IDENTITY = frozenset({"min_strength", "min_clarity", "clear_strength", "clear_clarity", "unclear_mismatch"})
+"""Limits that ``least_clarity`` and ``clear_from`` took the place of."""
+
+
 def _read_policy(document: Any, errors: FieldErrors) -> Policy:
     if not isinstance(document, Mapping):
         errors["policy"] = "must be an object"
         return DEFAULT_POLICY
     others = {key: value for key, value in document.items() if key != "rules"}
-    policy = read_fields(DEFAULT_POLICY, others, "", errors)
+    policy = read_fields(DEFAULT_POLICY, _without_retired(others), "", errors)
     return dataclasses.replace(policy, rules=_read_rules(document.get("rules", {}), errors))
+
+
+def _without_retired(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out what older versions had, so that documents stored by them stay valid."""
+    detectors = document.get("detectors")
+    if not isinstance(detectors, Mapping) or not isinstance(detectors.get("identity"), Mapping):
+        return document
+    identity = {key: value for key, value in detectors["identity"].items() if key not in _RETIRED_IDENTITY}
+    return {**document, "detectors": {**detectors, "identity": identity}}
 
 
 def _read_rules(section: Any, errors: FieldErrors) -> dict[EventType, RulePolicy]:

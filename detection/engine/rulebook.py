@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from detection.engine.learners import identity_pool
 from detection.engine.link import Link
 from detection.engine.model import (
     BODY_LANDMARKER,
@@ -93,9 +94,29 @@ def _posture(name: str) -> Callable[[Observation], Reading | None]:
     return lambda observation: _at(observation, _measure(observation, "posture").get(name))
 
 
-def _similarity(observation: Observation) -> Reading | None:
-    identity = _measure(observation, "identity")
-    return _at(observation, identity.get("similarity")) if identity.get("decided") else None
+def _width_px(observation: Observation) -> Reading | None:
+    return _at(observation, _measure(observation, "faces").get("width_px"))
+
+
+def _visible_share(observation: Observation) -> Reading | None:
+    return _at(observation, _measure(observation, "faces").get("visible_share"))
+
+
+def _pooled_similarity(observation: Observation) -> Reading | None:
+    """Read what several frames say together; one that is sure speaks from the first of them on."""
+    pool = _measure(observation, "identity_pool")
+    if pool.get("verdict") not in (identity_pool.MATCH, identity_pool.MISMATCH):
+        return None
+    return Reading(float(pool["similarity"]), float(pool["since"]), observation.captured_at)
+
+
+def _cannot_tell(observation: Observation) -> Reading | None:
+    """Read for how long it has not been known whose face is seen; that it is known again, on frames that tell."""
+    pool = _measure(observation, "identity_pool")
+    waited_s = pool.get("cannot_tell_s")
+    if waited_s is not None:
+        return Reading(float(waited_s), observation.captured_at - float(waited_s), observation.captured_at)
+    return _at(observation, 0.0) if pool.get("verdict") else None
 
 
 def _off_deg(learner: str) -> Callable[[Observation], Reading | None]:
@@ -223,7 +244,24 @@ RULES: Mapping[EventType, Rule] = {
     ),
     EventType.NO_FACE: Rule(VIDEO, "faces", FACE_DETECTOR, _possible_faces, yields_to=(EventType.CAMERA_COVERED,)),
     EventType.MULTIPLE_PERSONS: Rule(VIDEO, "persons", FACE_DETECTOR, _people),
-    EventType.FACE_MISMATCH: Rule(VIDEO, "identity", FACE_EMBEDDER, _similarity, min_samples=2),
+    EventType.FACE_PARTIAL: Rule(VIDEO, "faces", FACE_DETECTOR, _visible_share, yields_to=(EventType.NO_FACE,)),
+    EventType.FACE_TOO_FAR: Rule(VIDEO, "faces", FACE_DETECTOR, _width_px, yields_to=(EventType.NO_FACE,)),
+    EventType.FACE_MISMATCH: Rule(VIDEO, "identity", FACE_EMBEDDER, _pooled_similarity),
+    EventType.IDENTITY_UNSURE: Rule(
+        VIDEO,
+        "identity",
+        FACE_EMBEDDER,
+        _cannot_tell,
+        yields_to=(
+            EventType.CAMERA_COVERED,
+            EventType.LOW_LIGHT,
+            EventType.BLURRED,
+            EventType.NO_FACE,
+            EventType.FACE_PARTIAL,
+            EventType.FACE_TOO_FAR,
+            EventType.FACE_MISMATCH,
+        ),
+    ),
     EventType.PRESENTATION_ATTACK: Rule(VIDEO, "liveness_pool", LIVENESS, _attack, min_samples=3),
     EventType.HEAD_TURNED: Rule(
         VIDEO, "head_line", FACE_LANDMARKER, _off_deg("head_line"), min_samples=3, yields_to=(EventType.NO_FACE,)

@@ -18,7 +18,8 @@ from typing import Any
 
 from detection.engine.findings import EPSILON_S, Change, Phase, Track
 from detection.engine.judge import Judge
-from detection.engine.learners import Memory
+from detection.engine.learners import Memory, identity_pool
+from detection.engine.learners.identity_pool import IdentityPool
 from detection.engine.link import Link, part_of
 from detection.engine.observations import BROWSER, TECHNICAL, Observation
 from detection.engine.policy import EventType, Policy
@@ -56,7 +57,8 @@ class RulesState:
     @property
     def attentive(self) -> bool:
         """Return whether the face is in doubt, so that every frame should be compared."""
-        return EventType.FACE_MISMATCH in self.tracks
+        doubted = identity_pool.wants_more(self.memory.get(IdentityPool.name, {}))
+        return doubted or EventType.FACE_MISMATCH in self.tracks
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-able form that ``from_dict`` reads."""

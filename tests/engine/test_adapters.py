@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from detection.engine.adapters import ADAPTERS, chosen_models, imagenet, l2cs, scrfd, sixdrepnet, with_chosen
 from detection.engine.adapters.arcface import similarity_of
 from detection.engine.detectors import DETECTORS
-from detection.engine.detectors.identity import OTHER_MODEL, similarity
+from detection.engine.detectors.identity import OTHER_MODEL
 from detection.engine.findings import _model
+from detection.engine.likeness import similarity
 from detection.engine.observations import Face
 from detection.engine.pipeline import Pipeline
 from detection.engine.rulebook import RULES
@@ -132,8 +133,8 @@ def test_the_operating_score_of_a_network_is_the_default_threshold(own):
         own.read_text().replace('adapter = "arcface"', 'adapter = "arcface"\noptions = {operating_score = 0.2}')
     )
     assert similarity_of("tiny-arc", 0.2) == pytest.approx(0.75)
-    assert similarity(0.32, operating_score=0.32) == pytest.approx(0.75)
-    assert similarity(0.0, operating_score=0.32) == pytest.approx(0.02)
+    assert similarity(0.32, operating=0.32) == pytest.approx(0.75)
+    assert similarity(0.0, operating=0.32) == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("batch", [False, True])

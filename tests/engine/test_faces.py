@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from detection.engine import geometry
 from detection.engine.detectors.faces import FaceDetector
 from detection.engine.policy import Policy
 from detection.engine.samples import VideoSample
@@ -84,6 +85,48 @@ def test_everybody_in_the_room_is_found_largest_first(detector, person):
     faces = detector.detect(room(*(person(*each) for each in people)))
     assert len(faces) == 4
     assert [face.width_px for face in faces] == sorted((face.width_px for face in faces), reverse=True)
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+@pytest.mark.parametrize("name", ["a_1", "b_1", "d_1"])
+def test_a_photograph_lying_on_its_side_is_found_when_looked_at_thoroughly(detector, photo, name, turns):
+    upright = photo(name)
+    (expected,) = detector.detect(upright)
+    lying = np.ascontiguousarray(np.rot90(upright, turns))
+    (face,) = detector.detect(lying, thorough=True)
+    assert face.score >= 0.8
+    difference = geometry.align(lying, face.landmarks).astype(float) - geometry.align(upright, expected.landmarks)
+    assert np.abs(difference).mean() < 10
+
+
+def test_a_small_tight_face_is_found_when_looked_at_thoroughly(detector, photo):
+    left, top, right, bottom = (int(edge) for edge in detector.detect(photo("b_1"))[0].box_xyxy)
+    tiny = cv2.resize(photo("b_1")[top:bottom, left:right], (11, 14), interpolation=cv2.INTER_AREA)
+    assert detector.detect(tiny) == []
+    (face,) = detector.detect(tiny, thorough=True)
+    assert 0 <= face.landmarks.min() <= face.landmarks.max() <= 14
+
+
+def test_a_face_in_the_dark_is_found_by_stretching_tones(detector, person):
+    dark = noisy(lit(room(person("a_1", 150, 180, 100)), 0.05), 3)
+    assert len(detector.detect(dark)) == 1
+    assert detector.detect(noisy(lit(room(), 0.05), 3)) == []
+
+
+@pytest.mark.parametrize(("cut", "low", "high"), [(0.0, 0.9, 1.0), (0.3, 0.6, 0.85), (0.5, 0.4, 0.7)])
+@pytest.mark.parametrize("side", ["left", "right", "bottom", "top"])
+def test_how_much_of_a_face_the_edge_cuts_off(detector, person, frame_job, cut, low, high, side):
+    picture = room(person("a_1", 140, 150, 60))
+    left, top, right, bottom = detector.detect(picture)[0].box_xyxy
+    across, down = (right - left) * cut, (bottom - top) * cut
+    part = {
+        "left": picture[:, int(left + across) :],
+        "right": picture[:, : int(right - across)],
+        "bottom": picture[: int(bottom - down)],
+        "top": picture[int(top + down) :],
+    }[side]
+    (measure,) = detector.measure([VideoSample(frame_job(np.ascontiguousarray(part)))])
+    assert low <= measure.visible_share <= high
 
 
 @pytest.mark.parametrize("name", ["a_1", "b_1", "c_1"])

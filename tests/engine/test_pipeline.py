@@ -68,7 +68,8 @@ def test_frames_of_several_candidates_come_back_in_order(pipeline, photo, frame_
     assert (mine.captured_at, two.captured_at) == (10.0, 11.0)
     assert mine.measures["identity"]["similarity"] > 0.95
     assert stranger.measures["identity"]["similarity"] < 0.5
-    assert nobody.measures["faces"] == {"count": 0, "possible": 0, "boxes_xyxy": [], "scores": []}
+    nothing = {"count": 0, "possible": 0, "boxes_xyxy": [], "scores": [], "width_px": None, "visible_share": None}
+    assert nobody.measures["faces"] == nothing
     assert "identity" not in nobody.measures
     assert nobody.measures["objects"] == {"found": [], "size_wh": [640, 480]}
     assert two.measures["faces"]["count"] == 2

@@ -108,3 +108,10 @@ def test_an_override_of_the_wrong_shape_is_found_by_the_check():
     assert list(errors_of(merge(Policy().to_dict(), {"rules": {"NO_FACE": "off"}}))) == ["rules.NO_FACE"]
     with pytest.raises(PolicyError, match="must be an object"):
         merge(Policy().to_dict(), [])
+
+
+def test_limits_that_older_versions_had_are_passed_over():
+    document = {"detectors": {"identity": {"min_strength": 10, "min_clarity": 1.25, "interval_s": 7}}}
+    assert Policy.from_dict(document).detectors.identity.interval_s == 7
+    with pytest.raises(PolicyError, match=r"detectors\.identity\.min_strenth"):
+        Policy.from_dict({"detectors": {"identity": {"min_strenth": 10}}})

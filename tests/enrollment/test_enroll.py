@@ -18,7 +18,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import DataKey, Organisation
 from detection.engine import quality
-from detection.engine.detectors.identity import similarity
+from detection.engine.likeness import similarity
 from detection.worker import get_engine
 from enrollment import embedding
 from enrollment.models import Candidate, Consent, Enrollment, FaceTemplate
@@ -29,7 +29,7 @@ from tests.factories import make_enrolled_candidate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("embedding_worker")]
 
-QUALITY = {"width_px", "sharpness", "brightness", "contrast", "yaw_deg", "pitch_deg"}
+QUALITY = {"width_px", "sharpness", "brightness", "contrast", "yaw_deg", "pitch_deg", "clarity"}
 
 
 def consent(**fields: Any) -> dict[str, Any]:

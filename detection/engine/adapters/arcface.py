@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from detection.engine.detectors.identity import SFACE, Embedding112, FaceEmbedder, similarity
+from detection.engine.detectors.identity import SFACE, Embedding112, FaceEmbedder
+from detection.engine.likeness import similarity
 from detection.engine.model import Model
 from detection.engine.weights import Weight, load_manifest
 
@@ -10,15 +11,18 @@ OPERATING_SCORE = 0.32
 """Cosine from which two faces are one person's, where the entry gives no other: the distance of 0.68 that DeepFace
 publishes for ArcFace, found on LFW. Networks differ: measure yours, and put ``operating_score`` into its options."""
 _SFACE_LENGTH = 13.0
-"""Of SFace's raw vectors of clear faces, which the policy's limits of strength are made for."""
+"""Of SFace's raw vectors of clear faces, which clarity is told from."""
 
 
-def similarity_of(model: str, comparison_score: float) -> float:
-    """Return a raw cosine of the network named ``model``, SFace or one of this kind, on the calibrated scale."""
+def similarity_of(model: str, comparison_score: float, *clarities: float) -> float:
+    """Return a raw cosine of the network named ``model``, SFace or one of this kind, on the calibrated scale.
+
+    ``clarities`` of the two faces, see ``likeness``; clear where not given.
+    """
     if model == SFACE.model:
-        return similarity(comparison_score)
+        return similarity(comparison_score, *clarities)
     entry = load_manifest().get(model)
-    return similarity(comparison_score, operating_score=_operating_score(entry))
+    return similarity(comparison_score, *clarities, operating=_operating_score(entry))
 
 
 def _operating_score(entry: Weight | None) -> float:
@@ -36,4 +40,4 @@ def build(model: Model, *, weight: Weight) -> FaceEmbedder:
         operating_score=_operating_score(weight),
         strength_factor=_SFACE_LENGTH / usual_length,
     )
-    return FaceEmbedder(model, network)
+    return FaceEmbedder(model, network=network)

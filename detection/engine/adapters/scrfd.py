@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.engine.detectors.faces import MAX_SIDE, MIN_SCORE, FaceDetector, Image, scale_down, suppress
+from detection.engine.detectors.faces import MAX_SIDE, FaceDetector, Image
 from detection.engine.model import Array, Model
 from detection.engine.observations import Face
 from detection.engine.weights import Weight
+from detection.engine.yunet import MIN_SCORE, scale_down, suppress
 
 STRIDES = (8, 16, 32)
 ANCHORS = 2
@@ -26,8 +27,8 @@ def build(model: Model, *, weight: Weight) -> ScrfdDetector:
 class ScrfdDetector(FaceDetector):
     """Finds every face in a picture, one picture a run."""
 
-    def detect_many(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Find the faces of several pictures, as ``FaceDetector`` does."""
+    def detect_many(self, images: Sequence[Image], *, thorough: bool = False) -> list[list[Face]]:
+        """Find the faces of several pictures, as ``FaceDetector`` does; each is looked at once, ``thorough`` or not."""
         return [self._detect_one(image) for image in images]
 
     def _detect_one(self, image: Image) -> list[Face]:

@@ -45,7 +45,7 @@ DETECTORS: Mapping[str, DetectorEntry] = {
     "faces": DetectorEntry((faces.MODEL_NAME,), faces.FaceDetector),
     "camera": DetectorEntry((), camera.CameraDetector),
     "liveness": DetectorEntry((liveness.MODEL_NAME,), liveness.LivenessDetector),
-    "identity": DetectorEntry((identity.MODEL_NAME,), identity.FaceEmbedder),
+    "identity": DetectorEntry((identity.MODEL_NAME, identity.LANDMARKER_NAME), identity.FaceEmbedder),
     "landmarks": DetectorEntry(landmarks.MODEL_NAMES, landmarks.LandmarkDetector),
     "head_pose": DetectorEntry((), head_pose.HeadPoseDetector, (head_pose.CANONICAL_FACE,)),
     "gaze": DetectorEntry((), gaze.GazeDetector, (gaze.CANONICAL_FACE,)),

@@ -10,80 +10,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.engine import geometry, quality
-from detection.engine.model import FACE_EMBEDDER, Model
+from detection.engine import geometry, likeness, quality, refine
+from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, Model
 from detection.engine.observations import VIDEO, Face, FaceQuality, IdentityMeasure
 from detection.engine.policy import EventType, Policy
 from detection.engine.samples import VideoSample
 
 MODEL_NAME = FACE_EMBEDDER
+LANDMARKER_NAME = FACE_DETECTOR
 EMBEDDING_SIZE = 128
 
-OPERATING_SCORE = 0.363
-"""Cosine from which OpenCV calls two faces one person: the threshold of SFace's published 99.4 % on LFW."""
-OPERATING_SIMILARITY = 0.75
-"""What that is on the calibrated scale: the default of FACE_MATCH_THRESHOLD."""
-_UNRELATED_SCORE, _UNRELATED_SIMILARITY = 0.0, 0.02
-"""Strangers' embeddings stand at right angles on average."""
-
-_MAX_FACES = 4
+MAX_FACES = 4
 """Faces compared per frame, the largest first; who else is in the picture is MULTIPLE_PERSONS' business."""
 _MAX_BATCH = 32
-
 OTHER_MODEL = "other_model"
 """Reason of a comparison that was not made: the template is another network's, so the candidate must enrol anew."""
+_LOOK_AGAIN = likeness.CLEAR
+"""Faces less clear than this are looked at again. Of clear photographs nearly none is, of webcam pictures poor ones."""
 
 Image = NDArray[np.uint8]
 Embedding = NDArray[np.float32]
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
-
-
-_SLOPE = (_logit(OPERATING_SIMILARITY) - _logit(_UNRELATED_SIMILARITY)) / (OPERATING_SCORE - _UNRELATED_SCORE)
-_OFFSET = _logit(_UNRELATED_SIMILARITY) - _SLOPE * _UNRELATED_SCORE
-
-
-def similarity(comparison_score: float, *, operating_score: float = OPERATING_SCORE) -> float:
-    """Return a raw cosine on the calibrated scale from 0 to 1; of SFace, where no other ``operating_score`` is given.
-
-    A logistic curve, ``1 / (1 + exp(-(13.75 x score - 3.89)))``, laid through two points: the published operating
-    threshold (0.363) is 0.75, and what strangers have on average (0) is 0.02. Photographs of one person taken years
-    apart (0.60 to 0.77) come to 0.99, the closest strangers seen (0.25 to 0.32) to 0.38 to 0.63. It orders comparisons
-    exactly as the cosine does and is no probability that the person is the right one: that depends on how many
-    impostors there are.
-    """
-    score = comparison_score * OPERATING_SCORE / operating_score
-    return 1 / (1 + math.exp(-(_SLOPE * score + _OFFSET)))
-
-
-def compare(
-    embedding: Embedding, template: Embedding, *, operating_score: float = OPERATING_SCORE, model: str = MODEL_NAME
-) -> IdentityMeasure:
-    """Compare two L2-normalised embeddings of one network. The probe's quality is not looked at."""
-    if embedding.shape != template.shape:
-        raise ValueError(f"The template has shape {template.shape}, the embedding {embedding.shape}")
-    score = float(np.clip(np.dot(embedding, template), -1, 1))
-    return IdentityMeasure(
-        comparison_score=score, similarity=similarity(score, operating_score=operating_score), model=model
-    )
-
-
-def _normalise(vector: NDArray[np.float64]) -> Embedding:
-    length = float(np.linalg.norm(vector))
-    if not math.isfinite(length) or length < 1e-6:
-        raise ValueError("the network gave an embedding without a direction")
-    return (vector / length).astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Probe:
-    """A face as the network sees it. ``strength``: length of its raw vector; clear faces 12 to 15, unclear below 10."""
-
-    embedding: Embedding
-    strength: float
-    quality: FaceQuality
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +42,50 @@ class Embedding112:
     mean: float = 0.0
     scale: float = 1.0
     """The network wants ``(x - mean) / scale``."""
-    operating_score: float = OPERATING_SCORE
+    operating_score: float = likeness.OPERATING_SCORE
     """Cosine from which it takes two faces for one person's: 0.75 on the calibrated scale."""
     strength_factor: float = 1.0
-    """Its raw vectors' lengths times this are as long as SFace's: the policy's limits are in those."""
+    """Its raw vectors' lengths times this are as long as SFace's: clarity is told from those."""
 
 
 SFACE = Embedding112()
+
+
+def compare(
+    embedding: Embedding,
+    template: Embedding,
+    *,
+    clarity: float = 1.0,
+    template_clarity: float = 1.0,
+    network: Embedding112 = SFACE,
+) -> IdentityMeasure:
+    """Compare two L2-normalised embeddings of one network, given how clearly the faces were seen."""
+    if embedding.shape != template.shape:
+        raise ValueError(f"The template has shape {template.shape}, the embedding {embedding.shape}")
+    score = float(np.clip(np.dot(embedding, template), -1, 1))
+    found = likeness.similarity(score, clarity, template_clarity, operating=network.operating_score)
+    return IdentityMeasure(comparison_score=score, similarity=found, model=network.model, clarity=clarity)
+
+
+def _normalise(vector: NDArray[np.float64]) -> Embedding:
+    length = float(np.linalg.norm(vector))
+    if not math.isfinite(length) or length < 1e-6:
+        raise ValueError("the network gave an embedding without a direction")
+    return (vector / length).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """A face as the network sees it.
+
+    ``strength``: length of its raw vector; clear faces 12 to 15, unclear below 10. ``clarity``: how much of its
+    likeness it has kept, see ``likeness``.
+    """
+
+    embedding: Embedding
+    strength: float
+    clarity: float
+    quality: FaceQuality
 
 
 class FaceEmbedder:
@@ -111,10 +94,12 @@ class FaceEmbedder:
     name = "identity"
     stream = VIDEO
 
-    def __init__(self, model: Model, network: Embedding112 = SFACE) -> None:
+    def __init__(self, model: Model, landmarker: Model | None = None, network: Embedding112 = SFACE) -> None:
+        """Take the network, and YuNet to settle the landmarks of unclear faces with; without it they get one look."""
         self._model = model
+        self._landmarker = landmarker
         self._network = network
-        self.models = (model,)
+        self.models = (model,) if landmarker is None else (model, landmarker)
         self.model_name = network.model
 
     def embed(self, image: Image, face: Face) -> Embedding:
@@ -122,14 +107,49 @@ class FaceEmbedder:
         return self.probe([(image, face)])[0].embedding
 
     def probe(self, faces: Sequence[tuple[Image, Face]]) -> list[Probe]:
-        """Embed faces of any pictures together and measure how clear they are."""
+        """Embed faces of any pictures together and measure how clear they are; look again at unclear ones.
+
+        A clear face costs one run of the network. Below ``_LOOK_AGAIN`` it is cut out anew by settled landmarks,
+        smoothed, and embedded as it is and mirrored: six small runs of YuNet and two more of SFace.
+        """
         aligned = [geometry.align(image, face.landmarks) for image, face in faces]
-        vectors = self._vectors(aligned)
-        factor = self._network.strength_factor
-        return [
-            Probe(_normalise(vector), float(np.linalg.norm(vector)) * factor, quality.measure_aligned(crop, face))
-            for vector, crop, (_, face) in zip(vectors, aligned, faces, strict=True)
+        probes = [
+            self._probe([vector], crop, face)
+            for vector, crop, (_, face) in zip(self._vectors(aligned), aligned, faces, strict=True)
         ]
+        if self._landmarker is None:
+            return probes
+        unclear = [index for index, probe in enumerate(probes) if probe.clarity < _LOOK_AGAIN]
+        again = self._look_again([faces[index] for index in unclear], self._landmarker)
+        for index, probe in zip(unclear, again, strict=True):
+            probes[index] = probe
+        return probes
+
+    def _look_again(self, faces: Sequence[tuple[Image, Face]], landmarker: Model) -> list[Probe]:
+        """Embed unclear faces with more effort. The mean of both embeddings is nearer to the clear face's than either.
+
+        On 719 simulated poor pictures, one in a thousand strangers as the limit, 26 % of the person's own were missed
+        by the plain embedding, 18 % with settled landmarks, 14 % smoothed as well, 13 % mirrored as well.
+        """
+        settled = [
+            dataclasses.replace(face, landmarks=landmarks)
+            for (_, face), landmarks in zip(faces, refine.settle(landmarker, faces), strict=True)
+        ]
+        aligned = [geometry.align(image, face.landmarks) for (image, _), face in zip(faces, settled, strict=True)]
+        smooth = [refine.smooth(crop, 9, 3.0) for crop in aligned]
+        vectors = self._vectors([*smooth, *(np.ascontiguousarray(crop[:, ::-1]) for crop in smooth)])
+        return [
+            self._probe([vectors[index], vectors[index + len(faces)]], aligned[index], face)
+            for index, face in enumerate(settled)
+        ]
+
+    def _probe(self, vectors: Sequence[NDArray[np.float64]], aligned: Image, face: Face) -> Probe:
+        """Make one probe of a face's raw vectors."""
+        strength = float(np.mean([np.linalg.norm(vector) for vector in vectors])) * self._network.strength_factor
+        embedding = _normalise(np.sum([_normalise(vector) for vector in vectors], axis=0, dtype=np.float64))
+        seen = quality.measure_aligned(aligned, face)
+        clarity = likeness.clarity(strength)
+        return Probe(embedding, strength, clarity, dataclasses.replace(seen, clarity=clarity))
 
     def due(self, sample: VideoSample) -> bool:
         """Compare each ``interval_s``, in doubt every frame; if somebody is enrolled and somebody is visible."""
@@ -140,7 +160,7 @@ class FaceEmbedder:
 
     def measure(self, samples: Sequence[VideoSample]) -> list[IdentityMeasure]:
         """Compare each frame's faces with its candidate's template; the best match speaks for the frame."""
-        chosen = [sample.faces[:_MAX_FACES] if self._knows(sample) else () for sample in samples]
+        chosen = [sample.faces[:MAX_FACES] if self._knows(sample) else () for sample in samples]
         probes = iter(
             self.probe(
                 [
@@ -158,15 +178,11 @@ class FaceEmbedder:
         return sample.job.template_model == self._network.model
 
     def _of_frame(self, sample: VideoSample, probes: Sequence[Probe]) -> IdentityMeasure:
-        template, policy, network = sample.job.template, sample.job.policy, self._network
+        template = sample.job.template
         assert template is not None
         if not probes:
-            return IdentityMeasure(0.0, 0.0, decided=False, reason=OTHER_MODEL, model=network.model)
-        compared = [
-            compare(probe.embedding, template, operating_score=network.operating_score, model=network.model)
-            for probe in probes
-        ]
-        return best([_judge(*pair, policy) for pair in zip(probes, compared, strict=True)], policy)
+            return IdentityMeasure(0.0, 0.0, decided=False, reason=OTHER_MODEL, model=self._network.model)
+        return judge(probes, template, sample.job.policy, network=self._network)
 
     def _vectors(self, aligned: Sequence[Image]) -> list[NDArray[np.float64]]:
         size = _MAX_BATCH if self._model.batches else 1
@@ -180,19 +196,46 @@ class FaceEmbedder:
         return vectors
 
 
-def _judge(probe: Probe, measure: IdentityMeasure, policy: Policy) -> IdentityMeasure:
-    reason = doubt(probe, measure.similarity, policy)
-    return dataclasses.replace(
-        measure, decided=not reason, reason=reason, quality=probe.quality, strength=probe.strength
-    )
+def judge(
+    probes: Sequence[Probe],
+    template: Embedding,
+    policy: Policy,
+    *,
+    template_clarity: float = 1.0,
+    network: Embedding112 = SFACE,
+) -> IdentityMeasure:
+    """Compare the faces of one picture, at least one, with a template: what the picture says about the candidate.
+
+    ``template_clarity``: of the face enrolled with. What passed the gate of enrolment is clear.
+    """
+    measures = []
+    for probe in probes:
+        measure = compare(
+            probe.embedding, template, clarity=probe.clarity, template_clarity=template_clarity, network=network
+        )
+        reason = doubt(probe, measure.similarity, policy, template_clarity=template_clarity)
+        measures.append(
+            dataclasses.replace(
+                measure,
+                decided=not reason,
+                reason=reason,
+                quality=probe.quality,
+                strength=probe.strength,
+                mismatch_below=_mismatch_below(probe.clarity, policy, template_clarity),
+            )
+        )
+    return best(measures, policy)
 
 
-def doubt(probe: Probe, found: float, policy: Policy) -> str:
+def doubt(probe: Probe, found: float, policy: Policy, *, template_clarity: float = 1.0) -> str:
     """Return why a probe whose similarity is ``found`` decides nothing; "" if it does.
 
-    Reasons: ``face_too_small``, ``dark``, ``turned``, ``blurred`` (whatever makes a face unclear).
+    A match needs no good picture: strangers do not reach the threshold in poor ones either. A mismatch does. Reasons:
+    ``face_too_small``, ``dark``, ``turned``, ``blurred`` (whatever makes a face unclear).
     """
     parameters = policy.detectors.identity
+    if found >= policy.rules[EventType.FACE_MISMATCH].enter:
+        return "" if max(probe.clarity, template_clarity) >= parameters.least_clarity else "blurred"
     seen = probe.quality
     if seen.width_px < parameters.min_face_px:
         return "face_too_small"
@@ -200,12 +243,15 @@ def doubt(probe: Probe, found: float, policy: Policy) -> str:
         return "dark"
     if max(abs(seen.yaw_deg), abs(seen.pitch_deg)) > parameters.max_turn_deg:
         return "turned"
-    clarity = probe.strength * math.sqrt(seen.sharpness)
-    if clarity < parameters.min_clarity or probe.strength < parameters.min_strength:
+    if min(probe.clarity, template_clarity) < parameters.least_clarity:
         return "blurred"
-    is_clear = clarity >= parameters.clear_clarity and probe.strength >= parameters.clear_strength
+    return "" if found < _mismatch_below(probe.clarity, policy, template_clarity) else "blurred"
+
+
+def _mismatch_below(clarity: float, policy: Policy, template_clarity: float) -> float:
     threshold = policy.rules[EventType.FACE_MISMATCH].enter
-    return "" if is_clear or not parameters.unclear_mismatch <= found < threshold else "blurred"
+    clear = policy.detectors.identity.clear_from
+    return likeness.mismatch_similarity(threshold, clarity, template_clarity, clear=clear)
 
 
 def best(measures: Sequence[IdentityMeasure], policy: Policy) -> IdentityMeasure:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from detection.engine.learners.conversation import Conversation
 from detection.engine.learners.gaze_line import GazeLine
 from detection.engine.learners.head_line import HeadLine
+from detection.engine.learners.identity_pool import IdentityPool
 from detection.engine.learners.lips import Lips
 from detection.engine.learners.liveness_pool import LivenessPool
 from detection.engine.learners.loops import LoopLearner
@@ -62,6 +63,7 @@ class Learner(Protocol):
 LEARNERS: Mapping[str, Learner] = {
     learner.name: learner
     for learner in (
+        IdentityPool(),
         GazeLine(),
         HeadLine(),
         Lips(),

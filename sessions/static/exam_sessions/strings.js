@@ -140,6 +140,8 @@ const STRINGS = {
   "watched.NO_FACE": "Whether you are in the picture, because the exam is yours to sit.",
   "watched.MULTIPLE_PERSONS": "Whether you are alone, because nobody may help.",
   "watched.FACE_MISMATCH": "Whether it is still you, so that nobody can sit the exam in your name.",
+  "watched.FACE_PARTIAL": "Whether your whole face can be seen, because half a face cannot be recognised.",
+  "watched.FACE_TOO_FAR": "Whether you sit near enough to be recognised.",
   "watched.HEAD_TURNED": "Whether your head is turned away for a while, because help could stand beside the screen.",
   "watched.GAZE_OFF_SCREEN": "Whether you look past the screen for a while, for the same reason. A glance does not count.",
   "watched.PHONE": "Whether a phone lies or is held in the picture, because answers could be looked up on it.",

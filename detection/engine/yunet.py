@@ -1,0 +1,118 @@
+"""Run YuNet 2023mar (OpenCV Zoo, MIT) at any picture's own shape: faces out, with boxes and landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.engine.model import Array, Model
+from detection.engine.observations import Face
+
+MIN_SCORE = 0.5
+"""What is less certain is not reported at all; the policy decides about the rest."""
+NMS_IOU = 0.3
+"""Overlap from which two boxes are one face, as in OpenCV's FaceDetectorYN."""
+
+_MAX_BATCH = 32
+_MAX_CANDIDATES = 500
+"""Boxes looked at per picture; more are noise, and comparing them all with one another would take seconds."""
+_STRIDES = (8, 16, 32)
+_OUTPUTS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in _STRIDES]
+
+Image = NDArray[np.uint8]
+
+
+def find(model: Model, images: Sequence[Image], side: int) -> list[list[Face]]:
+    """Find the faces of several pictures, each looked at with its long side scaled down to at most ``side``.
+
+    Boxes and landmarks are in the given pictures' pixels, largest face first. On a GPU, pictures of one shape go in one
+    run.
+    """
+    scaled = [scale_down(image, side) for image in images]
+    blobs = [_blob(image) for image, _ in scaled]
+    outputs = _run(model, blobs)
+    return [
+        suppress(_decode(output, blob.shape[3] // 8, 1 / factor))
+        for output, blob, (_, factor) in zip(outputs, blobs, scaled, strict=True)
+    ]
+
+
+def _run(model: Model, blobs: Sequence[Array]) -> list[list[Array]]:
+    """Run the network; return each picture's twelve outputs without the batch dimension."""
+    results: list[list[Array]] = []
+    for stack in _stacks(blobs) if model.batches else blobs:
+        outputs = model.run({"input": stack})
+        results += [[output[index] for output in outputs] for index in range(len(stack))]
+    return results
+
+
+def _stacks(blobs: Sequence[Array]) -> list[Array]:
+    """Join neighbours of one shape into batches of at most ``_MAX_BATCH``."""
+    batches = ([*group] for _, group in groupby(blobs, key=lambda blob: blob.shape))
+    return [
+        np.concatenate(batch[start : start + _MAX_BATCH])
+        for batch in batches
+        for start in range(0, len(batch), _MAX_BATCH)
+    ]
+
+
+def scale_down(image: Image, side: int) -> tuple[Image, float]:
+    """Return the picture scaled down so that its long side is at most ``side``, and the factor."""
+    height, width = image.shape[:2]
+    factor = min(1.0, side / max(height, width))
+    if factor == 1.0:
+        return image, factor
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), factor
+
+
+def _blob(image: Image) -> Array:
+    """Turn into float32 ``(1, 3, H, W)``, black added right and below up to multiples of 32, the largest stride."""
+    height, width = image.shape[:2]
+    padded = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
+    padded[0, :, :height, :width] = image.transpose(2, 0, 1)
+    return padded
+
+
+def _decode(outputs: Sequence[Array], columns_at_8: int, factor: float) -> list[Face]:
+    """Turn the outputs of one picture into faces, overlapping ones included, scaled by ``factor``.
+
+    Per stride and grid cell: the score is the geometric mean of class and object probability; the centre is given from
+    the cell's corner, the size as a logarithm, both in strides.
+    """
+    by_name = dict(zip(_OUTPUTS, outputs, strict=True))
+    faces: list[Face] = []
+    for stride in _STRIDES:
+        confidence = np.sqrt(by_name[f"cls_{stride}"][:, 0].clip(0, 1) * by_name[f"obj_{stride}"][:, 0].clip(0, 1))
+        cells = np.flatnonzero(confidence >= MIN_SCORE)
+        rows, columns = np.divmod(cells, columns_at_8 * 8 // stride)
+        corners = np.stack([columns, rows], axis=1)
+        pixels = stride * factor
+        boxes, points = by_name[f"bbox_{stride}"][cells], by_name[f"kps_{stride}"][cells]
+        centres, halves = (corners + boxes[:, :2]) * pixels, np.exp(boxes[:, 2:]) * pixels / 2
+        edges = np.hstack([centres - halves, centres + halves])
+        landmarks = ((points.reshape(-1, 5, 2) + corners[:, None]) * pixels).astype(np.float32)
+        for index, cell in enumerate(cells):
+            left, top, right, bottom = (float(edge) for edge in edges[index])
+            faces.append(Face((left, top, right, bottom), float(confidence[cell]), landmarks[index]))
+    return faces
+
+
+def suppress(faces: Sequence[Face]) -> list[Face]:
+    """Keep the most certain of overlapping boxes; return what is left, largest first."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score)[:_MAX_CANDIDATES]:
+        if all(_overlap(face, other) <= NMS_IOU for other in kept):
+            kept.append(face)
+    return sorted(kept, key=lambda face: -face.area_px)
+
+
+def _overlap(a: Face, b: Face) -> float:
+    """Return intersection over union of two boxes."""
+    (al, at, ar, ab), (bl, bt, br, bb) = a.box_xyxy, b.box_xyxy
+    shared = max(0.0, min(ar, br) - max(al, bl)) * max(0.0, min(ab, bb) - max(at, bt))
+    return shared / max(a.area_px + b.area_px - shared, 1e-9)
