@@ -26,7 +26,7 @@ OPERATING_SIMILARITY = 0.75
 _UNRELATED_SCORE, _UNRELATED_SIMILARITY = 0.0, 0.02
 """Strangers' embeddings stand at right angles on average."""
 
-_MAX_FACES = 4
+MAX_FACES = 4
 """Faces compared per frame, the largest first; who else is in the picture is MULTIPLE_PERSONS' business."""
 _MAX_BATCH = 32
 
@@ -140,7 +140,7 @@ class FaceEmbedder:
 
     def measure(self, samples: Sequence[VideoSample]) -> list[IdentityMeasure]:
         """Compare each frame's faces with its candidate's template; the best match speaks for the frame."""
-        chosen = [sample.faces[:_MAX_FACES] if self._knows(sample) else () for sample in samples]
+        chosen = [sample.faces[:MAX_FACES] if self._knows(sample) else () for sample in samples]
         probes = iter(
             self.probe(
                 [
@@ -158,10 +158,14 @@ class FaceEmbedder:
         return sample.job.template_model == self._network.model
 
     def _of_frame(self, sample: VideoSample, probes: Sequence[Probe]) -> IdentityMeasure:
-        template, policy, network = sample.job.template, sample.job.policy, self._network
-        assert template is not None
+        assert sample.job.template is not None
         if not probes:
-            return IdentityMeasure(0.0, 0.0, decided=False, reason=OTHER_MODEL, model=network.model)
+            return IdentityMeasure(0.0, 0.0, decided=False, reason=OTHER_MODEL, model=self._network.model)
+        return self.judge(probes, sample.job.template, sample.job.policy)
+
+    def judge(self, probes: Sequence[Probe], template: Embedding, policy: Policy) -> IdentityMeasure:
+        """Compare the faces of one picture, at least one, with a template: what the picture says about the candidate."""
+        network = self._network
         compared = [
             compare(probe.embedding, template, operating_score=network.operating_score, model=network.model)
             for probe in probes
