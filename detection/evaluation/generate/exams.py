@@ -22,8 +22,8 @@ CANDIDATES = {"A": "photo_a_1", "B": "photo_b_2"}
 """Who can sit an exam: those with a second photograph to enrol, taken years apart."""
 _LETTERS = ("A", "B", "C")
 _DURATION_S = 120.0
-_CALM_EVERY = 4
-"""Each fourth clip has nothing in it, for what is found there is false."""
+_CALM_EVERY = 5
+"""Each fifth clip has nothing in it, for what is found there is false."""
 _WHAT = """{count} exams of {duration:g} s each, WebM with sound: cut-out photographs of three people that sway, walk
 in and out in a painted room with changing light and sensor noise, and synthetic voices in a room with noise and echo.
 The reference is another photograph of the same person, taken years apart. People are still pictures: gaze, lips and
@@ -60,7 +60,7 @@ def make(directory: Path, rng: np.random.Generator, count: int) -> str:
     for letter, photograph in CANDIDATES.items():
         shutil.copyfile(weights_path(photograph), directory / f"reference_{letter}.jpg")
     for index in range(count):
-        candidate = str(rng.choice(list(CANDIDATES)))
+        candidate = list(CANDIDATES)[index % len(CANDIDATES)]
         script = _write(f"exam_{index:02}", candidate, rng, calm=index % _CALM_EVERY == _CALM_EVERY - 1)
         write_clip(script, directory / f"{script.name}.webm")
         clip = f"{script.name}.webm", f"reference_{candidate}.jpg"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from detection.engine.findings import is_beyond
 from detection.engine.observations import Observation
 from detection.engine.policy import EventType
 from detection.evaluation import media, metrics
@@ -17,6 +16,8 @@ from detection.evaluation.report import Report, figure
 from detection.evaluation.shelf import Shelf
 
 EVENT = "PRESENTATION_ATTACK"
+LIVE_FROM = 0.5
+"""The detector's own line between a live face and an attack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +46,26 @@ def evaluate(product: Product, directory: Path) -> Report:
 
 
 def _judge(product: Product, path: Path) -> tuple[bool | None]:
-    """Return what the product says about a file, in a tuple so that "nothing" differs from "not readable"."""
+    """Return what the product says about a file, in a tuple so that "nothing" differs from "not readable".
+
+    A video is an attack if the incident opens, and live if the evidence was pooled and it does not. One too short to
+    pool is judged as stills are: by the mean of its looks.
+    """
     if media.is_still(path):
-        (seen,) = product.see([media.read_image(path)])
-        return (_of_measure(product, seen, "liveness"),)
+        return (_by_looks(product.only("faces", "liveness").see([media.read_image(path)])),)
     watched = watch(product, path)
     if any(span.event == EVENT for span in opened(watched.changes)):
         return (True,)
-    judged = [
-        said for each in watched.observations if (said := _of_measure(product, each, "liveness_pool")) is not None
-    ]
-    return (False if judged else None,)
+    if any("attack" in observation.measures.get("liveness_pool", {}) for observation in watched.observations):
+        return (False,)
+    return (_by_looks(watched.observations),)
 
 
-def _of_measure(product: Product, observation: Observation, name: str) -> bool | None:
-    value = (observation.measures.get(name) or {}).get("live")
-    event = EventType(EVENT)
-    return None if value is None else is_beyond(event, float(value), product.policy.rules[event].enter)
+def _by_looks(observations: list[Observation]) -> bool | None:
+    """Return whether the looks at a face speak against a live one on the whole; None where none could be judged."""
+    looks = [observation.measures.get("liveness") or {} for observation in observations]
+    live = [float(look["live"]) for look in looks if look.get("decided")]
+    return sum(live) / len(live) < LIVE_FROM if live else None
 
 
 def _report(items: list[_Item], shelf: Shelf) -> Report:

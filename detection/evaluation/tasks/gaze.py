@@ -76,13 +76,18 @@ def evaluate(product: Product, directory: Path) -> Report:
     shelf = Shelf(directory)
     clips = _clips(rows, shelf)
     product.require("faces", "gaze")
-    events = [EventType(name) for name in EPISODES if name in EventType.__members__]
-    if not events:
-        raise NotInThisBuildError(f"This build knows no event {' or '.join(EPISODES)}.")
+    events = _events()
     measured = [clip for path, clip in clips.items() if _measure(product, shelf, path, clip, events)]
     frames = sum(len(clip.said) for clip in measured)
     remarks = [f"Frames sampled at {product.policy.sampling.frames_per_second:g} per second, {len(measured)} clips."]
     return Report("gaze", frames, _figures(measured), shelf.skipped, remarks, _misses(clips, shelf))
+
+
+def _events() -> list[EventType]:
+    events = [EventType(name) for name in EPISODES if name in EventType.__members__]
+    if not events:
+        raise NotInThisBuildError(f"This build knows no event {' or '.join(EPISODES)}.")
+    return events
 
 
 def _clips(rows: list[Row], shelf: Shelf) -> dict[Path, _Clip]:
