@@ -14,6 +14,8 @@ from detection.engine.policy import DEFAULT_POLICY, Policy, PolicyError
 from detection.engine.weights.store import ROOT
 from detection.evaluation.layout import LayoutError
 from detection.evaluation.product import NotInThisBuildError, Product
+from detection.evaluation.record import record
+from detection.evaluation.report import Report
 from detection.evaluation.tasks import TASKS
 
 OK, WRONG_LAYOUT, NOT_IN_THIS_BUILD = 0, 2, 3
@@ -26,6 +28,8 @@ def main(arguments: list[str]) -> int:
     try:
         product = Product.load(_policy(options.policy), device=os.environ.get("MODEL_DEVICE") or "cpu")
         report = TASKS[options.task](product, options.directory)
+        if options.record:
+            _record(options, product, report)
     except (LayoutError, PolicyError) as error:
         print(f"evaluation: {error}", file=sys.stderr)
         return WRONG_LAYOUT
@@ -44,7 +48,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("directory", type=Path, metavar="DIR", help="where the labels and the media are")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--policy", type=Path, help="a policy document (JSON) instead of the default policy")
+    parser.add_argument("--record", metavar="NAME", help="also keep the run in docs/accuracy.json, under this name")
     return parser.parse_args(arguments)
+
+
+def _record(options: argparse.Namespace, product: Product, report: Report) -> None:
+    policy = f" --policy DIR/{options.policy.name}" if options.policy else ""
+    models = {model.name: model.provider for model in product.pipeline.models}
+    arguments = f"{options.task} DIR{policy}"
+    record(report, options.directory, name=options.record, arguments=arguments, models=models)
 
 
 def _policy(path: Path | None) -> Policy:

@@ -32,7 +32,7 @@ def evaluate(product: Product, directory: Path) -> Report:
     rows = read_table(directory, "labels.csv", ["image", *(f"{axis}_deg" for axis in AXES)])
     labelled = [(row, row.path("image"), _angles(row)) for row in rows]
     shelf, items = Shelf(directory), list[_Item]()
-    pose = product.only("faces", "head_pose")
+    pose = product.only("faces", "landmarks", "head_pose")
     readable = (
         (row.subject(shelf.name(path)), angles, image)
         for row, path, angles in labelled
