@@ -6,6 +6,7 @@ docs/accuracy.md below ``MARK``; ``manage.py models card --write`` puts it there
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,15 @@ def write(path: Path = DOCUMENT) -> None:
     path.write_text(f"{above}{MARK}\n\n{text()}")
 
 
+def main(arguments: list[str]) -> int:
+    """Print the cards, or with ``--write`` put them into docs/accuracy.md."""
+    if arguments == ["--write"]:
+        write()
+    else:
+        print(text(arguments or DETECTORS), end="")
+    return 0
+
+
 def _card(card: Card, runs: Sequence[Mapping[str, Any]]) -> str:
     parts = [f"### `{card.detector}`: {card.title}", card.measures, *_weights(card.detector)]
     own = [run for run in runs if run["task"] in card.figures]
@@ -97,3 +107,7 @@ def _line(name: str, figure: Mapping[str, Any]) -> str:
     value = "-" if figure["value"] is None else f"{figure['value']:.4g}{unit}"
     interval = "-" if figure["low"] is None else f"{figure['low']:.4g} to {figure['high']:.4g}"
     return f"| `{name}` | {value} | {interval} | {figure['n']} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

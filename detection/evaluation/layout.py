@@ -96,6 +96,13 @@ class Row:
         named = self.values.get(SUBJECT, "")
         return f"subject:{named}" if named else f"file:{otherwise}"
 
+    def subjects(self, first: str, second: str) -> tuple[str, str]:
+        """Return whom a comparison is about: ``first_subject`` and ``second_subject``, or ``subject``, or its files."""
+        named = self.values.get("first_subject", ""), self.values.get("second_subject", "")
+        if all(named):
+            return f"subject:{named[0]}", f"subject:{named[1]}"
+        return self.subject(first), self.subject(second)
+
 
 def read_table(directory: Path, name: str, columns: Sequence[str]) -> list[Row]:
     """Read ``name`` in ``directory``, which must have ``columns``; ``subject`` may be there, others are ignored.

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import io
 import subprocess
 import sys
+import tarfile
 
+import cv2
+import numpy as np
 import pytest
 
+from detection.engine.weights.packages import PackageRegistry
+from detection.engine.weights.store import file_sha256
+from detection.evaluation import collect
 from detection.evaluation.generate.__main__ import MAKERS, main
 from detection.evaluation.layout import LayoutError
 from detection.evaluation.rttm import read_rttm
@@ -93,3 +101,61 @@ def test_recordings_without_labels_are_a_bad_layout(product, weights_dir, tmp_pa
     (tmp_path / "b.rttm").touch()
     with pytest.raises(LayoutError, match=r"b\.rttm:0: has no \.wav"):
         TASKS["speakers"](product, tmp_path)
+
+
+# --- Collected sets
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Return a function that stands in for a package's archive with these files in the folder that is wanted."""
+
+    def make(archive, content: dict[str, bytes]):
+        path = tmp_path / "package.tar.gz"
+        with tarfile.open(path, "w:gz") as package:
+            for name, data in {**content, "../evil.pgm": b"x"}.items():
+                member = tarfile.TarInfo(f"{archive.folder}/{name}")
+                member.size = len(data)
+                package.addfile(member, io.BytesIO(data))
+        monkeypatch.setattr(PackageRegistry, "archive", lambda *_: path)
+        return dataclasses.replace(archive, sha256=file_sha256(path))
+
+    return make
+
+
+def pgm(level: int) -> bytes:
+    return bytes(cv2.imencode(".pgm", np.full((60, 40), level, np.uint8))[1])
+
+
+def test_collected_faces_are_paired_by_the_person_in_their_name(package, monkeypatch, tmp_path):
+    photos = {"00001aa.pgm": pgm(1), "00001ab.pgm": pgm(2), "00002aa.pgm": pgm(3), "gender.txt": b""}
+    monkeypatch.setattr(collect, "FACES", package(collect.FACES, photos))
+    assert collect.main(["faces", str(tmp_path / "set")]) == 0
+    with (tmp_path / "set" / "pairs.csv").open() as file:
+        rows = {(row["first"], row["second"]): (row["same"], row["second_subject"]) for row in csv.DictReader(file)}
+    assert rows == {
+        ("00001aa.pgm", "00001ab.pgm"): ("1", "00001"),
+        ("00001aa.pgm", "00002aa.pgm"): ("0", "00002"),
+        ("00001ab.pgm", "00002aa.pgm"): ("0", "00002"),
+    }
+    assert not (tmp_path / "set" / "gender.txt").exists()
+    assert collect.main(["faces-poor", str(tmp_path / "poor")]) == 0
+    assert len((tmp_path / "poor" / "pairs.csv").read_text().splitlines()) == 1 + 6 * 2
+
+
+def test_collected_meetings_get_labels_of_their_own(package, monkeypatch, tmp_path):
+    lines = b"SPEAKER m1 1 0 2 <NA> <NA> anna <NA> <NA>\nSPEAKER m1 1 1.5 2 <NA> <NA> ben <NA> <NA>\n"
+    content = {"m1.wav": b"RIFF", "none.wav": b"RIFF", "debug.test.rttm": lines}
+    monkeypatch.setattr(collect, "MEETINGS", package(collect.MEETINGS, content))
+    assert collect.main(["speakers", str(tmp_path / "set")]) == 0
+    assert {path.name for path in (tmp_path / "set").iterdir()} == {"m1.wav", "m1.rttm", "README.txt"}
+    assert [turn.speaker for turn in read_rttm(tmp_path / "set" / "m1.rttm")] == ["anna", "ben"]
+    assert collect.main(["speech", str(tmp_path / "speech")]) == 0
+    assert (tmp_path / "speech" / "segments.csv").read_text().splitlines()[1:] == ["m1.wav,0.000,3.500,m1"]
+
+
+def test_another_archive_than_the_pinned_one_is_refused(package, monkeypatch, tmp_path, capsys):
+    wrong = dataclasses.replace(package(collect.FACES, {}), sha256="0" * 64)
+    monkeypatch.setattr(collect, "FACES", wrong)
+    assert collect.main(["faces", str(tmp_path / "set")]) == 2
+    assert "has sha256" in capsys.readouterr().err

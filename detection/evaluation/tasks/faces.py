@@ -54,7 +54,7 @@ def evaluate(product: Product, directory: Path) -> Report:
     pairs = []
     for row, first, second, same in labelled:
         if first in photos and second in photos:
-            owners = row.subject(shelf.name(first)), row.subject(shelf.name(second))
+            owners = row.subjects(shelf.name(first), shelf.name(second))
             pairs.append(_compare(photos[first], photos[second], owners, same=same, policy=product.policy))
     return Report("faces", len(pairs), _figures(pairs, list(photos.values())), shelf.skipped)
 

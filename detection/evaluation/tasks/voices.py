@@ -25,19 +25,21 @@ def evaluate(product: Product, directory: Path) -> Report:
         path: shelf.open(path, lambda each: _embed(product, each))
         for path in dict.fromkeys(path for _, first, second, _ in labelled for path in (first, second))
     }
-    scores, same, firsts, seconds = [], [], [], []
+    scores: list[float] = []
+    same: list[bool] = []
+    owners: list[tuple[str, str]] = []
     for row, first, second, is_same in labelled:
         a, b = voices[first], voices[second]
         if a is not None and b is not None:
             scores.append(float(np.dot(a, b)))
             same.append(is_same)
-            firsts.append(row.subject(shelf.name(first)))
-            seconds.append(row.subject(shelf.name(second)))
-    is_genuine, owners = np.array(same, bool), Owners(firsts, seconds)
+            owners.append(row.subjects(shelf.name(first), shelf.name(second)))
+    is_genuine = np.array(same, bool)
+    pairs = Owners([first for first, _ in owners], [second for _, second in owners])
     figures = {
-        "eer": figure(metrics.eer(scores, is_genuine), owners),
-        "auc": figure(metrics.auc(scores, is_genuine), owners),
-        "d_prime": figure(metrics.d_prime(scores, is_genuine), owners, NUMBER),
+        "eer": figure(metrics.eer(scores, is_genuine), pairs),
+        "auc": figure(metrics.auc(scores, is_genuine), pairs),
+        "d_prime": figure(metrics.d_prime(scores, is_genuine), pairs, NUMBER),
     }
     return Report("voices", len(scores), figures, shelf.skipped)
 
