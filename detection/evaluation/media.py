@@ -121,7 +121,7 @@ def windows(sound: Sound, window_s: float) -> list[AudioWindow]:
 def as_sent(sound: Sound) -> Sound:
     """Return the samples as 16-bit PCM carries them: clipped, without what is no number."""
     finite = np.nan_to_num(sound, nan=0.0, posinf=1.0, neginf=-1.0)
-    return (np.clip(np.rint(finite * 32768.0), -32768, 32767) / 32768.0).astype(np.float32)
+    return np.asarray(np.clip(np.rint(finite * 32768.0), -32768, 32767) / 32768.0, np.float32)
 
 
 def _open(path: Path) -> Any:

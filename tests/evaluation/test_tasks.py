@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import wave
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from detection.engine.detectors.speech import CHUNK_S
 from detection.engine.observations import AUDIO, VIDEO, Observation
+from detection.engine.policy import EventType
 from detection.evaluation.__main__ import main
 from detection.evaluation.layout import LayoutError
 from detection.evaluation.product import NotInThisBuildError, Product
@@ -379,3 +381,112 @@ def test_a_missing_detector_ends_with_3(capsys, tmp_path, monkeypatch, weights_d
     monkeypatch.setattr(Product, "load", lambda *_, **__: scripted(lambda _: {}, "faces"))
     code, _, error = run(capsys, "objects", tmp_path)
     assert (code, error) == (3, "evaluation: This build has no objects detector.\n")
+
+
+# --- Speakers and voices
+
+
+@dataclass
+class Meeting:
+    """What a speakers detector says of a whole recording."""
+
+    overlap_per_second: np.ndarray
+    speakers: int
+
+
+class WithMeetings(Scripted):
+    """Says of a recording with a loud start that two people talk in its first second; knows a voice by its loudness."""
+
+    def detector(self, name: str) -> WithMeetings:
+        return self
+
+    def timeline(self, sound, compare=None) -> Meeting:
+        shares = np.zeros(-(-len(sound) // 16_000))
+        shares[0] = 0.5 * (np.abs(sound[:1000]).max() > 0.5)
+        return Meeting(shares, 2 if shares.any() else 1)
+
+    def compare(self, first, second) -> float:
+        return 0.0
+
+    def embed(self, sound) -> np.ndarray | None:
+        level = float(np.abs(sound).max())
+        return np.array([level, (1 - level**2) ** 0.5], np.float32) if level else None
+
+
+def tone(path, level: float, seconds: float = 3.0) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(np.full(round(16_000 * seconds), int(level * 32767), "<i2").tobytes())
+
+
+def test_speakers_are_scored_per_second_and_per_recording(tmp_path):
+    turn = "SPEAKER x 1 {} {} <NA> <NA> {} <NA> <NA>\n"
+    for name, level, turns in (
+        ("both", 0.9, turn.format(0, 1, "a") + turn.format(0.5, 2, "b") + turn.format(2.2, 0.5, "a")),
+        ("one", 0.1, turn.format(0, 3, "a")),
+        ("wrong", 0.9, turn.format(0, 3, "a")),
+    ):
+        tone(tmp_path / f"{name}.wav", level)
+        (tmp_path / f"{name}.rttm").write_text(turns)
+    (tmp_path / "torn.wav").write_bytes(b"RIFF")
+    (tmp_path / "torn.rttm").write_text(turn.format(0, 1, "a"))
+    report = TASKS["speakers"](Product(WithMeetings(lambda _: {}, ("speakers", "voice"))), tmp_path)
+    assert report.n == 3
+    assert value(report, "overlap_precision") == 0.5
+    assert value(report, "overlap_recall") == 0.5
+    assert value(report, "two_speakers_f1") == pytest.approx(2 / 3, abs=1e-6)
+    assert value(report, "skipped") == 1
+
+
+def test_voices_are_compared_in_pairs(tmp_path):
+    for name, level in (("a1", 0.90), ("a2", 0.88), ("b1", 0.2), ("b2", 0.25), ("mute", 0.0)):
+        tone(tmp_path / f"{name}.wav", level)
+    (tmp_path / "pairs.csv").write_text(
+        "first,second,same\na1.wav,a2.wav,1\nb1.wav,b2.wav,1\na1.wav,b1.wav,0\na2.wav,b2.wav,0\na1.wav,mute.wav,0\n"
+    )
+    report = TASKS["voices"](Product(WithMeetings(lambda _: {}, ("voice",))), tmp_path)
+    assert report.n == 4
+    assert (value(report, "eer"), value(report, "auc")) == (0, 1)
+    assert [skipped.path for skipped in report.skipped] == ["mute.wav"]
+
+
+# --- Attacks
+
+
+def face_of(image) -> dict[str, Any]:
+    """A picture's grey value tells how live it looks; black has no face, white cannot be judged."""
+    level = float(image.mean())
+    return {"liveness": {"live": level / 200, "decided": level < 250}} if level else {}
+
+
+def test_stills_are_judged_by_their_look(tmp_path):
+    for name, level in (("live.png", 190), ("print.png", 20), ("good.png", 180), ("none.png", 0), ("glare.png", 255)):
+        grey(tmp_path, name, level)
+    (tmp_path / "torn.png").write_bytes(b"x")
+    (tmp_path / "labels.csv").write_text(
+        "image_or_video,live\nlive.png,1\nprint.png,0\ngood.png,0\nnone.png,1\nglare.png,1\ntorn.png,0\n"
+    )
+    report = attack_report(tmp_path)
+    assert report.n == 5
+    assert (value(report, "apcer"), value(report, "bpcer"), value(report, "undecided")) == (0.5, 0, 0.4)
+    assert value(report, "skipped") == 1
+
+
+def test_a_short_video_is_judged_by_the_mean_of_its_looks(tmp_path, write_clip):
+    write_clip("live.mkv", [np.full((32, 32, 3), level, np.uint8) for level in [180] * 15 + [90] * 5])
+    write_clip("screen.mkv", [np.full((32, 32, 3), 40, np.uint8)] * 20)
+    (tmp_path / "labels.csv").write_text("image_or_video,live\nlive.mkv,1\nscreen.mkv,0\n")
+    report = attack_report(tmp_path)
+    assert (value(report, "apcer"), value(report, "bpcer"), report.n) == (0, 0, 2)
+
+
+def attack_report(directory):
+    """Measure with a stand-in; a build without the rule cannot."""
+    product = scripted(face_of, "faces", "liveness")
+    if "PRESENTATION_ATTACK" not in EventType.__members__:
+        with pytest.raises(NotInThisBuildError):
+            TASKS["attack"](product, directory)
+        pytest.skip("this build has no PRESENTATION_ATTACK yet")
+    return TASKS["attack"](product, directory)

@@ -50,13 +50,13 @@ def _write(path: Path, image: Image) -> None:
 def worsen(photo: Image, rng: np.random.Generator) -> Image:
     """Return a picture as a poor webcam in a dark room would give it; how poor is chance's choice."""
     scale = _WIDTH / photo.shape[1]
-    image = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.float32)
+    image = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 3.0)))
     length = int(rng.integers(1, 10))
     image = cv2.filter2D(image, -1, np.full((1, length), 1 / length, np.float32))
-    image *= float(rng.uniform(0.2, 1.0))
-    image += rng.normal(0, float(rng.uniform(1, 12)), image.shape).astype(np.float32)
+    dark = np.asarray(image, np.float32) * rng.uniform(0.2, 1.0)
+    noisy = dark + rng.normal(0, rng.uniform(1, 12), dark.shape)
     fewer = float(rng.uniform(0.25, 1.0))
-    small = cv2.resize(image.clip(0, 255).astype(np.uint8), None, fx=fewer, fy=fewer, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(noisy.clip(0, 255).astype(np.uint8), None, fx=fewer, fy=fewer, interpolation=cv2.INTER_AREA)
     _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 80))])
     return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)

@@ -83,5 +83,7 @@ def _listen(product: Product, path: Path) -> _Heard:
     sound = media.read_sound(path)
     if len(sound) < SAMPLE_RATE_HZ:
         raise media.MediaError("it has less than a second of sound")
-    timeline = product.pipeline.detector("speakers").timeline(sound)
+    pipeline = product.pipeline
+    compare = pipeline.detector("voice").compare if pipeline.has("voice") else None
+    timeline = pipeline.detector("speakers").timeline(sound, compare)
     return _Heard(timeline.overlap_per_second, timeline.speakers)
