@@ -132,7 +132,8 @@ def make_speech(directory: Path, registry: PackageRegistry, *, trained_on: bool 
         for start_s, end_s in united((turn.start_s, turn.end_s) for turn in turns)
     ]
     write_table(directory / "segments.csv", ["audio", "start_s", "end_s", "subject"], rows)
-    return f"{_TALK}{_TRAINED_ON if trained_on else _HELD_OUT} Speech is whenever somebody speaks, by the corpus' own turns."
+    part = _TRAINED_ON if trained_on else _HELD_OUT
+    return f"{_TALK}{part} Speech is whenever somebody speaks, by the corpus' own turns."
 
 
 def _meetings(directory: Path, registry: PackageRegistry, *, trained_on: bool) -> dict[str, list[Turn]]:
@@ -142,12 +143,14 @@ def _meetings(directory: Path, registry: PackageRegistry, *, trained_on: bool) -
     lines = [line for path in labels for line in path.read_text().splitlines() if line.startswith("SPEAKER ")]
     turns: dict[str, list[Turn]] = {}
     for path in sorted(directory.glob("*.wav")):
-        own = [line for line in lines if _is_named(line, path)]
-        if own and path.stem.startswith(_TRAINING) == trained_on:
+        name = _plain(path.stem)
+        own = [line for line in lines if line.split()[1] == name]
+        if own and name.startswith(_TRAINING) == trained_on:
             label = directory / "one.rttm"
             label.write_text("\n".join(own))
-            turns[path.stem] = read_rttm(label)
+            turns[name] = read_rttm(label)
             label.unlink()
+            path.rename(directory / f"{name}.wav")
         else:
             path.unlink()
     for path in labels:
@@ -155,9 +158,9 @@ def _meetings(directory: Path, registry: PackageRegistry, *, trained_on: bool) -
     return turns
 
 
-def _is_named(line: str, path: Path) -> bool:
-    """Return whether an RTTM line is about a recording; accents may be written in one sign or in two."""
-    return unicodedata.normalize("NFC", line.split()[1]) == unicodedata.normalize("NFC", path.stem)
+def _plain(name: str) -> str:
+    """Return a name without accents: one of the recordings has one, and its labels do not."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", name) if not unicodedata.combining(sign))
 
 
 def united(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -145,14 +145,14 @@ def test_collected_faces_are_paired_by_the_person_in_their_name(package, monkeyp
 
 def test_collected_meetings_get_labels_of_their_own(package, monkeypatch, tmp_path):
     lines = b"SPEAKER m1 1 0 2 <NA> <NA> anna <NA> <NA>\nSPEAKER m1 1 1.5 2 <NA> <NA> ben <NA> <NA>\n"
-    lines += lines.replace(b"m1", b"tr1")
-    content = {"m1.wav": b"RIFF", "tr1.wav": b"RIFF", "none.wav": b"RIFF", "debug.test.rttm": lines}
+    lines += lines.replace(b"m1", b"tre1")
+    content = {"m1.wav": b"RIFF", "tr\u00e91.wav": b"RIFF", "none.wav": b"RIFF", "debug.test.rttm": lines}
     monkeypatch.setattr(collect, "MEETINGS", package(collect.MEETINGS, content))
     assert collect.main(["speakers", str(tmp_path / "set")]) == 0
     assert {path.name for path in (tmp_path / "set").iterdir()} == {"m1.wav", "m1.rttm", "README.txt"}
     assert [turn.speaker for turn in read_rttm(tmp_path / "set" / "m1.rttm")] == ["anna", "ben"]
     assert collect.main(["speakers-train", str(tmp_path / "train")]) == 0
-    assert {path.name for path in (tmp_path / "train").iterdir()} == {"tr1.wav", "tr1.rttm", "README.txt"}
+    assert {path.name for path in (tmp_path / "train").iterdir()} == {"tre1.wav", "tre1.rttm", "README.txt"}
     assert collect.main(["speech", str(tmp_path / "speech")]) == 0
     assert (tmp_path / "speech" / "segments.csv").read_text().splitlines()[1:] == ["m1.wav,0.000,3.500,m1"]
 
