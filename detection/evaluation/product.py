@@ -159,6 +159,8 @@ class _Session:
         self._frames += 1
         previous = self._previous.get(VIDEO)
         job = FrameJob(frame, self._template, previous, self._product.policy, attentive=self._state.attentive)
+        if self._template is not None:
+            job = replace(job, template_model=self._product.pipeline.embedder.model_name)
         return self._product.pipeline.analyse_frames([job])
 
     def _hear(self, window: AudioWindow) -> list[Observation]:

@@ -164,7 +164,7 @@ class FaceEmbedder:
         return self.judge(probes, sample.job.template, sample.job.policy)
 
     def judge(self, probes: Sequence[Probe], template: Embedding, policy: Policy) -> IdentityMeasure:
-        """Compare the faces of one picture, at least one, with a template: what the picture says about the candidate."""
+        """Compare the faces of one picture, at least one, with a template: what it says about the candidate."""
         network = self._network
         compared = [
             compare(probe.embedding, template, operating_score=network.operating_score, model=network.model)

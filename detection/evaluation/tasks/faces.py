@@ -55,7 +55,7 @@ def evaluate(product: Product, directory: Path) -> Report:
     for row, first, second, same in labelled:
         if first in photos and second in photos:
             owners = row.subjects(shelf.name(first), shelf.name(second))
-            pairs.append(_compare(photos[first], photos[second], owners, same=same, policy=product.policy))
+            pairs.append(_compare(photos[first], photos[second], owners, same=same, product=product))
     return Report("faces", len(pairs), _figures(pairs, list(photos.values())), shelf.skipped)
 
 
@@ -78,7 +78,7 @@ def _possible(faces: list[Face], policy: Policy) -> list[Face]:
     return [face for face in faces if face.score >= policy.detectors.faces.min_score]
 
 
-def _compare(first: _Photo, second: _Photo, owners: tuple[str, str], *, same: bool, policy: Policy) -> _Pair:
+def _compare(first: _Photo, second: _Photo, owners: tuple[str, str], *, same: bool, product: Product) -> _Pair:
     """Enrol the largest face of the first photograph and judge the second by it.
 
     Enrolment's gate would have refused a poor first photograph. Here nobody can give another: one that could not be
@@ -86,8 +86,9 @@ def _compare(first: _Photo, second: _Photo, owners: tuple[str, str], *, same: bo
     """
     if not first.probes or not second.probes:
         return _Pair(owners, same, None)
-    measure = identity.judge(second.probes, first.probes[0].embedding, policy)
-    reference = identity.judge(first.probes[:1], second.probes[0].embedding, policy)
+    embedder, policy = product.pipeline.embedder, product.policy
+    measure = embedder.judge(second.probes, first.probes[0].embedding, policy)
+    reference = embedder.judge(first.probes[:1], second.probes[0].embedding, policy)
     matches = measure.similarity >= policy.rules[EventType.FACE_MISMATCH].enter
     return _Pair(owners, same, measure.comparison_score, measure.decided and reference.decided, matches)
 

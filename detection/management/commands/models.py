@@ -24,7 +24,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["list", "fetch", "verify", "bench", "card"])
-        parser.add_argument("name", nargs="*", help="Only these entries of weights.toml and EXTRA_WEIGHTS; of card: detectors.")
+        parser.add_argument(
+            "name", nargs="*", help="Only these entries of weights.toml and EXTRA_WEIGHTS; of card: detectors."
+        )
         parser.add_argument("--group", action="append", help="Only this group; may be repeated.")
         parser.add_argument("--runs", type=int, default=20, help="Of bench: frames, and seconds of sound.")
         parser.add_argument("--write", action="store_true", help="Of card: into docs/accuracy.md.")
