@@ -85,6 +85,11 @@ class Report:
         return "\n".join([*lines, *self.remarks, *self.misses])
 
 
+def none_in(hours: float) -> str:
+    """Say what having seen nothing false in so many hours means: Poisson, 95 %."""
+    return f"Nothing false in {hours:.3g} h: up to {3 / hours:.2g} per hour is compatible."
+
+
 def describe(values: Mapping[str, Any]) -> str:
     """Return a figure in words: value, interval, n, and the bound behind a rate of nought."""
     if values["value"] is None:

@@ -17,7 +17,7 @@ from detection.evaluation.bootstrap import Owners
 from detection.evaluation.incidents import TOLERANCE_S, Matched, Span, joined, match, opened
 from detection.evaluation.layout import Row, read_table
 from detection.evaluation.product import Product, watch
-from detection.evaluation.report import COUNT, HOURS, NUMBER, PER_HOUR, SECONDS, Figure, Report, figure, plain
+from detection.evaluation.report import COUNT, HOURS, NUMBER, PER_HOUR, SECONDS, Figure, Report, figure, none_in, plain
 from detection.evaluation.shelf import Shelf
 
 
@@ -106,6 +106,8 @@ def _report(outcomes: list[_Outcome], shelf: Shelf, took_s: float) -> Report:
     report = Report("exam", len(outcomes), _figures(outcomes, hours, took_s), shelf.skipped)
     report.remarks.append(f"{hours:.2f} candidate-hours in {len(outcomes)} clips, analysed in {took_s:.0f} s.")
     report.remarks.append(f"Incidents match within {TOLERANCE_S:g} s. Rules and thresholds are the policy's.")
+    if hours and not any(outcome.matched.false for outcome in outcomes):
+        report.remarks.append(none_in(hours))
     for outcome in outcomes:
         report.misses += [f"missed in {outcome.name}: {span}" for span in outcome.matched.missed]
         report.misses += [f"false in {outcome.name}: {span}" for span in outcome.matched.false]

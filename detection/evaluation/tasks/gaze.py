@@ -14,7 +14,7 @@ from detection.evaluation.bootstrap import Owners
 from detection.evaluation.incidents import TOLERANCE_S, Span, opened
 from detection.evaluation.layout import Row, read_table
 from detection.evaluation.product import NotInThisBuildError, Product, watch
-from detection.evaluation.report import HOURS, PER_HOUR, Figure, Report, figure, plain
+from detection.evaluation.report import HOURS, PER_HOUR, Figure, Report, figure, none_in, plain
 from detection.evaluation.shelf import Shelf
 
 CENTER = "center"
@@ -80,6 +80,9 @@ def evaluate(product: Product, directory: Path) -> Report:
     measured = [clip for path, clip in clips.items() if _measure(product, shelf, path, clip, events)]
     frames = sum(len(clip.said) for clip in measured)
     remarks = [f"Frames sampled at {product.policy.sampling.frames_per_second:g} per second, {len(measured)} clips."]
+    hours = sum(clip.clean_hours for clip in measured)
+    if hours and not any(clip.false for clip in measured):
+        remarks.append(none_in(hours))
     return Report("gaze", frames, _figures(measured), shelf.skipped, remarks, _misses(clips, shelf))
 
 
