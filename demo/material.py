@@ -37,7 +37,7 @@ _VP8 = {"deadline": "realtime", "cpu-used": "6", "lag-in-frames": "0", "auto-alt
 
 def clip(script: Script) -> Path:
     """Return the script's WebM, made on the first call and when script, photographs or makers have changed."""
-    return _made_once(script, "webm", _write_webm)
+    return _made_once(script, "webm", write_clip)
 
 
 def browser_files(script: Script) -> tuple[Path, Path]:
@@ -89,7 +89,8 @@ def film(script: Script) -> Iterator[Image]:
     return Camera(script=script, room=paint_room(), cutouts=cutouts).film()
 
 
-def _write_webm(script: Script, path: Path) -> None:
+def write_clip(script: Script, path: Path) -> None:
+    """Write the script's pictures and sound as WebM."""
     samples = (sound.record(script) * 32767).astype(np.int16)
     with av.open(str(path), "w", format="webm") as container:
         video = _video_stream(container)

@@ -9,7 +9,7 @@ from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 
-from detection.engine import quality
+from detection.engine import enrolling
 from detection.engine.detectors.identity import MODEL_NAME
 from detection.engine.media import ImageError, decode_image
 from detection.engine.pipeline import Pipeline
@@ -48,14 +48,11 @@ def image_read(data: bytes, *, engine: Pipeline) -> ImageReading:
         image = decode_image(data)
     except ImageError as error:
         return _unusable(ImageProblem(error.code, error.message))
-    faces = engine.faces.detect(image, thorough=True)
-    problems = quality.assess(image, faces)
-    if problems:
-        return _unusable(*(ImageProblem(p.code, p.message, p.measured, p.threshold) for p in problems))
-    # The gate lets one person through, and small faces in the background; that person's is the largest certain face.
-    face = next(face for face in faces if face.score >= quality.MIN_SCORE)
-    probe = engine.embedder.probe([(image, face)])[0]
-    return ImageReading(probe.embedding, engine.embedder.model_name, probe.quality.to_dict())
+    reading = enrolling.read(engine, image)
+    if reading.probe is None:
+        problems = (ImageProblem(p.code, p.message, p.measured, p.threshold) for p in reading.problems)
+        return _unusable(*problems)
+    return ImageReading(reading.probe.embedding, engine.embedder.model_name, reading.probe.quality.to_dict())
 
 
 def _unusable(*problems: ImageProblem) -> ImageReading:

