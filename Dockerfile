@@ -50,7 +50,7 @@ FROM app AS web
 USER root
 RUN DATABASE_URL=postgres://build REDIS_URL=redis://build SECRET_KEY=build JOIN_TOKEN_KEY=build \
     KEY_ENCRYPTION_KEYS=build:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
-    python manage.py collectstatic --noinput
+    PROMETHEUS_MULTIPROC_DIR= python manage.py collectstatic --noinput
 USER proctor
 EXPOSE 8000 9090
 CMD ["sh", "-c", "python -m proctor_site.metrics_server & exec daphne -b 0.0.0.0 -p 8000 proctor_site.asgi:application"]

@@ -24,11 +24,10 @@ _SWEEPING_KEY = "detection:sweeping"
 _SWEEPING_TTL_S = 8
 
 _DUE = """
-SELECT 'quiet', session_id::text FROM detection_rulestate WHERE NOT closed AND due_at <= %(now)s
+(SELECT 'quiet', session_id::text FROM detection_rulestate WHERE NOT closed AND due_at <= %(now)s LIMIT 250)
 UNION ALL
-SELECT 'ended', id::text FROM exam_sessions_examsession
-WHERE state = 'ended' AND closed_at IS NULL AND ended_at <= %(ended_before)s
-LIMIT 500
+(SELECT 'ended', id::text FROM exam_sessions_examsession
+ WHERE state = 'ended' AND closed_at IS NULL AND ended_at <= %(ended_before)s LIMIT 250)
 """
 _QUIET = """
 SELECT r.session_id::text, r.newest_at, r.last_sample_at, r.peer_id, s.state

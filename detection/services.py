@@ -114,6 +114,7 @@ def _write_unwritten() -> None:
     if not _unwritten:
         return
     dropped = list(_unwritten)
+    _unwritten.clear()  # what cannot be written for another reason than an absent database is not tried for ever
 
     def write() -> None:
         with transaction.atomic():
@@ -121,8 +122,11 @@ def _write_unwritten() -> None:
             organisation_ids = dict(states.order_by("session_id").values_list("session_id", "organisation_id"))
             gaps_record(organisation_ids={str(key): value for key, value in organisation_ids.items()}, dropped=dropped)
 
-    outlast(write)
-    _unwritten.clear()
+    try:
+        outlast(write)
+    except DatabaseAwayError:
+        _unwritten.extendleft(reversed(dropped))
+        raise
 
 
 def technical_note(*, message: TechnicalMessage) -> None:

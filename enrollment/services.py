@@ -20,7 +20,7 @@ from detection.engine.adapters.arcface import similarity_of
 from enrollment.consents import ConsentGiven, consent_record
 from enrollment.embedding import images_embed
 from enrollment.gate import combine, readings_require_good, readings_require_one_person
-from enrollment.models import Candidate, Enrollment, FaceTemplate, is_external_id
+from enrollment.models import Candidate, Consent, Enrollment, FaceTemplate, is_external_id
 from enrollment.templates import candidate_data_key, template_load, template_store
 
 __all__ = [
@@ -175,4 +175,5 @@ def _biometrics_delete(candidate: Candidate) -> dict[str, int]:
     with transaction.atomic():
         templates, _ = FaceTemplate.objects.filter(candidate=candidate).delete()
         enrollments, _ = Enrollment.objects.filter(candidate=candidate).delete()
+        Consent.objects.filter(candidate=candidate, withdrawn_at=None).update(withdrawn_at=timezone.now())
     return {"templates": templates, "enrollments": enrollments}

@@ -19,9 +19,10 @@ from proctor_site.request_threads import RequestThreads  # noqa: E402
 keys_verify_at_start()
 bounds = BodyBounds(bytes=settings.SMALL_BODY_MAX_BYTES, picture_bytes=settings.BODY_MAX_BYTES)
 bounded_requests_install(bounds)
+threads = RequestThreads(django_application, at_once=settings.WEB_CONCURRENT_REQUESTS)
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(RequestThreads(django_application), bounds=bounds),
+        "http": BodyLimit(threads, bounds=bounds),
         "websocket": websocket_application,
     }
 )

@@ -23,6 +23,11 @@ Application = Callable[[Any, Receive, Send], Awaitable[None]]
 _PICTURE_PATHS: Final = re.compile(r"/api/v1/(enroll|verify|session/[^/]+/enroll)/?\Z")
 
 
+def carries_pictures(path: str) -> bool:
+    """Tell whether requests to this path carry pictures, which a worker reads."""
+    return _PICTURE_PATHS.match(path) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class BodyBounds:
     """How many bytes a body may have: ``picture_bytes`` where pictures are sent with credentials, else ``bytes``."""

@@ -114,7 +114,7 @@ def flatten(detail: Any, path: str = "") -> dict[str, list[str]]:
         pairs = [(f"{path}.{index}" if path else str(index), value) for index, value in enumerate(detail)]
     else:
         messages = detail if isinstance(detail, list) else [detail]
-        return {path.removesuffix(".non_field_errors"): [str(message) for message in messages]}
+        return {path.removesuffix("non_field_errors").removesuffix("."): [str(message) for message in messages]}
     flat: dict[str, list[str]] = {}
     for below, value in pairs:
         for name, found in flatten(value, below).items():

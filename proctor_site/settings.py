@@ -20,6 +20,7 @@ DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.required("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+WEB_CONCURRENT_REQUESTS = env.int("WEB_CONCURRENT_REQUESTS", default=32)  # twice: requests with pictures count apart
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://localhost:{env.int('WEB_PORT', default=8000)}").rstrip("/")
 GATEWAY_PUBLIC_URL = env.str(
@@ -114,6 +115,8 @@ RATE_LIMITS = {
     "pictures": env.str("RATE_PICTURES", default="600/min"),
     "join_pictures": env.str("RATE_JOIN_PICTURES", default="30/min"),
     "events": env.str("RATE_EVENTS", default="60/min"),
+    "login": env.str("RATE_LOGIN", default="10/min"),
+    "login_address": env.str("RATE_LOGIN_ADDRESS", default="60/min"),
     "failed_authentication": env.str("RATE_FAILED_AUTHENTICATION", default="120/min"),
 }
 REST_FRAMEWORK: dict[str, Any] = {

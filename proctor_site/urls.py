@@ -6,7 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from proctor_site import exceptions, health, metrics
+from proctor_site import admin_login, exceptions, health, metrics
 from proctor_site.navigation import landing
 
 admin.site.site_url = None
@@ -14,6 +14,7 @@ admin.site.site_url = None
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", landing),
+    path("admin/login/", admin_login.login),
     path("admin/", admin.site.urls),
     path("candidate/", include("sessions.page_urls")),
     path("api/v1/", include("enrollment.urls")),

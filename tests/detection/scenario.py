@@ -22,6 +22,7 @@ import cv2
 import psutil
 import redis
 
+from detection.engine.policy import EventType
 from proctor_site.embedded.postgres import Postgres
 from proctor_site.embedded.run_directory import RunDirectory
 from proctor_site.embedded.valkey import Valkey
@@ -163,10 +164,14 @@ def wait_for(what: str, condition: Callable[[], bool], *, timeout_s: float = 60.
 
 
 def make_session() -> str:
-    """Start a session under the default policy, without what photographs that move would set off."""
+    """Start a session whose policy asks for what these tests are about alone: their pictures are stills that stand."""
     from tests import factories
 
-    overrides = {"rules": {"FACE_MISMATCH": {"enabled": False}}, "sampling": {"frames_per_second": RATE}}
+    asked = {EventType.NO_FACE, EventType.CONNECTION_LOST, EventType.CAMERA_LOST}
+    overrides = {
+        "rules": {event.value: {"enabled": False} for event in EventType if event not in asked},
+        "sampling": {"frames_per_second": RATE},
+    }
     return str(factories.make_session(overrides=overrides).id)
 
 

@@ -163,7 +163,7 @@ def test_exceptions_have_codes(error: Exception, status: int, code: str) -> None
 
 def test_nested_errors_become_paths() -> None:
     detail = {"a": ["wrong"], "b": {"c": ["bad", "worse"]}, "d": [{}, {"e": ["no"]}], "non_field_errors": ["both"]}
-    assert flatten(detail) == {"a": ["wrong"], "b.c": ["bad", "worse"], "d.1.e": ["no"], "non_field_errors": ["both"]}
+    assert flatten(detail) == {"a": ["wrong"], "b.c": ["bad", "worse"], "d.1.e": ["no"], "": ["both"]}
 
 
 def test_an_unknown_code_cannot_be_raised() -> None:

@@ -13,12 +13,15 @@ from proctor_site.request_threads import RequestThreads
 class Requests:
     """An application that notes on which thread each request ran; a request waits for its gate if it has one."""
 
-    def __init__(self, *, kept: int) -> None:
+    def __init__(self, *, kept: int, at_once: int = 8) -> None:
         self.threads: list[int] = []
         self.closed: list[int] = []
         self._gates: list[threading.Event] = []
         self._application = RequestThreads(
-            self._answer, kept=kept, close_connections=lambda: self.closed.append(threading.get_ident())
+            self._answer,
+            at_once=at_once,
+            kept=kept,
+            close_connections=lambda: self.closed.append(threading.get_ident()),
         )
 
     async def _answer(self, scope: Any, _receive: Any, _send: Any) -> None:
@@ -29,8 +32,8 @@ class Requests:
         if gate is not None:
             gate.wait(10)
 
-    async def ask(self, gate: threading.Event | None = None) -> None:
-        await self._application({"gate": gate}, None, None)  # type: ignore[arg-type]
+    async def ask(self, gate: threading.Event | None = None, path: str = "/api/v1/session/s") -> None:
+        await self._application({"gate": gate, "path": path}, None, None)  # type: ignore[arg-type]
 
 
 async def until(condition: Any) -> None:
@@ -71,3 +74,15 @@ async def test_a_thread_is_free_only_when_its_view_has_ended() -> None:
     assert requests.threads[0] != requests.threads[1]
     gate.set()
     await until(lambda: len(requests._application._idle) == 2)
+
+
+async def test_more_than_the_bound_wait_but_not_for_pictures_and_health_waits_for_nobody() -> None:
+    requests, gate = Requests(kept=4, at_once=2), threading.Event()
+    busy = [asyncio.create_task(requests.ask(gate)) for _ in range(3)]
+    await until(lambda: len(requests.threads) == 2)
+    await requests.ask(path="/.well-known/live")
+    await requests.ask(path="/api/v1/enroll")
+    assert len(requests.threads) == 4  # the third of the busy ones still waits
+    gate.set()
+    await asyncio.gather(*busy)
+    assert len(requests.threads) == 5
