@@ -1,6 +1,7 @@
 # make demo    watch a scripted exam being proctored (ONCE=1: judge it, print the table, exit)
 # make run     the same services without the demo: web on 8000, gateway on 8001, metrics on 9090
 # make test    all tests; make lint, make bench, make weights as their names say
+# make weights GROUP=transcript  fetch what turns speech into text, for exams that look for spoken words
 # make reference  install MediaPipe apart, for the test that compares our landmarks with its own
 # make accuracy   measure the detectors on the sets that can be had, and write docs/accuracy.md
 # make clean   remove what was installed and fetched; make erase removes the data as well: database, secrets, evidence
@@ -48,7 +49,7 @@ bench: $(VENV)/.dev weights
 	@$(SUPERVISE) -- $(PY) -m benchmarks $(ARGS)
 
 weights: $(VENV)/.embedded
-	@$(PY) -m detection.engine.weights fetch --group default --group extended --group demo
+	@$(PY) -m detection.engine.weights fetch $(if $(GROUP),--group $(GROUP),--group default --group extended --group demo)
 
 # MediaPipe links system libraries that a bare machine lacks; on Debian: apt install libegl1 libgles2 libgl1
 reference: requirements-reference.txt | $(PY)

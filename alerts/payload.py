@@ -40,6 +40,7 @@ METRICS: Mapping[str, str] = {
     EventType.SPEECH_DETECTED: "speech_share",
     EventType.MULTIPLE_SPEAKERS: "second_voice_s",
     EventType.UNKNOWN_VOICE: "voice_score",
+    EventType.KEYWORD_SPOKEN: "keywords",
     EventType.LOOPED_AUDIO: "loop_s",
     EventType.MICROPHONE_SILENT: "rms_dbfs",
     EventType.PRESENTATION_ATTACK: "attack",

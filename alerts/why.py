@@ -32,6 +32,7 @@ _MEASURED: Mapping[str, tuple[str, str]] = {
     EventType.LIPS_MOVING: ("movement of the lips while nothing was heard", ""),
     EventType.SPEECH_DETECTED: ("share of speech in a window of sound", ""),
     EventType.MULTIPLE_SPEAKERS: ("time for which a second voice was heard in half a minute", " s"),
+    EventType.KEYWORD_SPOKEN: ("number of different keywords in what was said", ""),
     EventType.UNKNOWN_VOICE: ("comparison score with the voice learnt in the session", ""),
     EventType.LOOPED_AUDIO: ("time on end for which the sound repeated itself", " s"),
     EventType.MICROPHONE_SILENT: ("loudness of the microphone", " dBFS"),
@@ -60,6 +61,7 @@ _EXTREMES: Mapping[str, str] = {
     EventType.LIPS_MOVING: "Most movement (0 to 1)",
     EventType.SPEECH_DETECTED: "Largest share of speech (0 to 1)",
     EventType.MULTIPLE_SPEAKERS: "Most of a second voice (seconds)",
+    EventType.KEYWORD_SPOKEN: "Most keywords at once",
     EventType.UNKNOWN_VOICE: "Lowest score (cosine, -1 to 1)",
     EventType.LOOPED_AUDIO: "Longest repetition (seconds)",
     EventType.MICROPHONE_SILENT: "Quietest (dBFS)",
@@ -88,6 +90,7 @@ _RAW: Mapping[str, str] = {
     EventType.LIPS_MOVING: "Movement at the decision",
     EventType.SPEECH_DETECTED: "Share of speech at the decision",
     EventType.MULTIPLE_SPEAKERS: "Second voice at the decision (seconds)",
+    EventType.KEYWORD_SPOKEN: "Keywords at the decision",
     EventType.UNKNOWN_VOICE: "Score at the decision (cosine, -1 to 1)",
     EventType.LOOPED_AUDIO: "Repetition at the decision (seconds)",
     EventType.MICROPHONE_SILENT: "Loudness at the decision (dBFS)",
@@ -170,6 +173,10 @@ _NAMES: Mapping[str, str] = {
     "voices.count": "Times the voice learnt was heard",
     "voices.first_at": "First comparison",
     "voices.last_at": "Last comparison",
+    "transcript.text": "What was said, as a machine heard it",
+    "transcript.keywords": "Keywords in it",
+    "transcript.language": "Language",
+    "transcript.first_at": "Heard from",
     "level.rms_dbfs": "Loudness (dBFS)",
     "level.peak_dbfs": "Loudest moment (dBFS)",
     "technical.kind": "What the gateway noted",
@@ -281,11 +288,13 @@ def clock(at: datetime) -> str:
 
 
 def _flat(measured: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn ``{"identity": {"similarity": 0.6}}`` into ``{"identity.similarity": 0.6}``; lists are left out."""
+    """Turn ``{"identity": {"similarity": 0.6}}`` into ``{"identity.similarity": 0.6}``; of lists, those of words."""
     found: dict[str, Any] = {}
     for name, value in measured.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+            found[f"{prefix}{name}"] = ", ".join(value)
         elif value is not None and value != "" and not isinstance(value, list | tuple):
             found[f"{prefix}{name}"] = value
     return found

@@ -113,6 +113,7 @@ class Heart(threading.Thread):
                 for model in self._pipeline.models
             },
             "unavailable": dict(self._pipeline.unavailable),
+            "not_installed": dict(self._pipeline.not_installed),
         }
 
     def stop(self) -> None:

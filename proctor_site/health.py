@@ -154,6 +154,7 @@ def _worker(beat: dict[str, Any]) -> dict[str, Any]:
     """Return what is shown of a worker.
 
     ``fallback``: it was to use a GPU and a model of it runs on the CPU. ``unavailable``: detectors without weights.
+    ``not_installed``: optional ones that were not asked for, and what would install them: nothing is amiss.
     """
     models = {
         str(name): {"provider": model.get("provider"), "mean_ms": model.get("mean_ms")}
@@ -162,7 +163,11 @@ def _worker(beat: dict[str, Any]) -> dict[str, Any]:
     wants_gpu = beat.get("device") == "cuda"
     fallback = wants_gpu and any("CUDA" not in str(model["provider"]) for model in models.values())
     shown = _scalars(beat) | {"fallback": fallback, "models": models}
-    return shown | {"queues": beat.get("queues", []), "unavailable": sorted(beat.get("unavailable", {}))}
+    return (
+        shown
+        | {"queues": beat.get("queues", []), "unavailable": sorted(beat.get("unavailable", {}))}
+        | {"not_installed": beat.get("not_installed", {})}
+    )
 
 
 _SHOWN: Final = ("hostname", "pid", "device", "peers", "sessions", "at", "version", "load")

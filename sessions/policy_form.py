@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from detection.engine.policy import DEFAULT_POLICY, PolicyError
 from detection.engine.policy import Policy as EnginePolicy
@@ -32,12 +32,33 @@ def field_name(path: str) -> str:
     return path.replace(".", "__")
 
 
+class WordsField(forms.CharField):
+    """A list of words or phrases, one a line."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}), **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show a list as lines."""
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        """Return the lines that are not empty."""
+        return [line.strip() for line in str(value or "").splitlines() if line.strip()]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare the lists."""
+        return bool(self.to_python(data) != list(initial or []))
+
+
 def _form_field(path: str, default: Any) -> forms.Field:
     name, _, unit = path.rpartition(".")[2].rpartition("_")
     label = f"{name} ({unit})" if unit in _UNITS else f"{name}_{unit}".strip("_")
     label = label.replace("_", " ")
     if isinstance(default, bool):
         return forms.BooleanField(label=label, required=False, widget=UnfoldBooleanSwitchWidget)
+    if isinstance(default, list):
+        return WordsField(label=label)
     return forms.FloatField(label=label, widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}))
 
 

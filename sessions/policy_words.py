@@ -86,6 +86,10 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "More than one person speaks: the seconds of a second voice in the last thirty are <b>enter or more</b>, and "
         f"calm again below exit. A lower number reports sooner. {_TIMES}"
     ),
+    "rules.KEYWORD_SPOKEN": (
+        "One of the words is said that the detector transcript looks for: the number of different ones in ten seconds is "
+        f"<b>enter or more</b>, and calm again below exit. Leave hold at 0. {_TIMES}"
+    ),
     "rules.UNKNOWN_VOICE": (
         "Another voice speaks than the one learnt in the session: the comparison score (cosine), -1 to 1, is <b>below "
         f"enter</b> in two comparisons, and calm again at exit or more. A higher number accuses sooner. {_TIMES}"
@@ -181,6 +185,13 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "MULTIPLE_SPEAKERS and UNKNOWN_VOICE need it."
     ),
     "detectors.sounds": "Whether the sound's fingerprint is taken; LOOPED_AUDIO needs it.",
+    "detectors.transcript": (
+        "Off unless you ask for it, and candidates are told. While somebody speaks, ten seconds are written down every "
+        "<b>interval</b> seconds and <b>keywords</b> looked for in them, one word or phrase a line: whole words, "
+        "whatever their case and accents; name numbers as words and as digits. The text is kept with the incident where one is found, and "
+        "else nowhere. A machine mishears, whispers and dialects above all: read the text as a hint. It needs an "
+        "optional package and weights, see the operations manual."
+    ),
     "detectors.voice": (
         "While somebody speaks alone, the voice is compared each <b>interval</b> seconds with the one learnt in the "
         "session, which UNKNOWN_VOICE needs; two voices are compared wherever they are heard, so that one person is "

@@ -233,8 +233,9 @@ class JoiningSerializer(_JoinableSerializer):
 
     @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=[e.value for e in EventType])))
     def get_watched(self, session: ExamSession) -> list[str]:
-        rules = Policy.from_dict(session.policy_document).rules
-        return [event.value for event, rule in rules.items() if rule.enabled]
+        policy = Policy.from_dict(session.policy_document)
+        unasked = set() if policy.detectors.transcript.is_asked_for else {EventType.KEYWORD_SPOKEN}
+        return [event.value for event, rule in policy.rules.items() if rule.enabled and event not in unasked]
 
 
 @extend_schema_field({"oneOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]})

@@ -18,6 +18,11 @@ def number(default: Any = dataclasses.MISSING, *, low: float, high: float) -> An
     return dataclasses.field(default=default, metadata={"range": (low, high)})
 
 
+def words(default: tuple[str, ...] = (), *, most: int, longest: int) -> Any:
+    """Declare a dataclass field that holds up to ``most`` different words or phrases of up to ``longest`` characters."""
+    return dataclasses.field(default=default, metadata={"words": (most, longest)})
+
+
 def read_fields(
     base: Record,
     values: Any,
@@ -28,7 +33,7 @@ def read_fields(
 ) -> Record:
     """Return ``base``, a dataclass instance, with ``values`` (data from outside) in its fields.
 
-    Fields are booleans, numbers (``number`` or ``ranges`` give their range) or dataclasses. What is wrong goes into
+    Fields are booleans, numbers (``number`` or ``ranges`` give their range), tuples of ``words`` or dataclasses. What is wrong goes into
     ``errors`` and leaves the field as it was; so do keys that are no field.
     """
     if not isinstance(values, Mapping):
@@ -40,6 +45,9 @@ def read_fields(
         at = f"{path}.{key}" if path else str(key)
         if key not in fields:
             errors[at] = f"is no setting; there are {', '.join(fields)}"
+            continue
+        if "words" in fields[key].metadata:
+            changes[key] = _read_words(getattr(base, key), value, at, errors, *fields[key].metadata["words"])
             continue
         limits = (ranges or {}).get(key) or fields[key].metadata.get("range")
         changes[key] = _read(getattr(base, key), value, at, errors, limits)
@@ -64,3 +72,16 @@ def _read_number(current: Any, value: Any, path: str, errors: FieldErrors, limit
         errors[path] = f"must be a number from {low:g} to {high:g}"
         return cast(float, current)
     return float(value)
+
+
+def _read_words(
+    current: tuple[str, ...], value: Any, path: str, errors: FieldErrors, most: int, longest: int
+) -> tuple[str, ...]:
+    """Return the words with single spaces, each once; a word without letter or digit is none."""
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        found = tuple(dict.fromkeys(filter(None, (" ".join(word.split()) for word in value))))
+        fits = len(found) <= most and all(len(word) <= longest and any(map(str.isalnum, word)) for word in found)
+        if fits:
+            return found
+    errors[path] = f"must be a list of up to {most} words or phrases of up to {longest} characters"
+    return current

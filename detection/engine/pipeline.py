@@ -16,9 +16,10 @@ from detection.engine.media import SAMPLE_RATE_HZ, AudioWindow, Frame
 from detection.engine.model import Model
 from detection.engine.observations import AUDIO, ERRORS, VIDEO, Face, FacesMeasure, Observation
 from detection.engine.policy import Policy
+from detection.engine.recogniser import load_recogniser
 from detection.engine.runtime import RuntimeModelError, load_model, read_part
 from detection.engine.samples import AudioJob, AudioSample, Detector, FrameJob, Sample, VideoSample, WarmsUp
-from detection.engine.weights import WeightsError, weights_path
+from detection.engine.weights import WeightsError, WeightsUnavailableError, weights_path
 
 __all__ = ["AudioJob", "FrameJob", "Pipeline", "PipelineError"]
 
@@ -39,15 +40,19 @@ class Pipeline:
         detectors: Mapping[str, Any],
         *,
         unavailable: Mapping[str, str] | None = None,
+        not_installed: Mapping[str, str] | None = None,
         stand_ins: Mapping[str, str] | None = None,
     ) -> None:
         """Take built detectors by name, in the order they run; ``unavailable`` are those missing, and why.
+
+        ``not_installed``: optional ones that this installation has not asked for, and what would install them.
 
         ``stand_ins``: by detector, the network that has taken the place of its own; its measures say so.
         """
         self._stand_ins = dict(stand_ins or {})
         self._detectors = dict(detectors)
         self.unavailable: Mapping[str, str] = dict(unavailable or {})
+        self.not_installed: Mapping[str, str] = dict(not_installed or {})
         self._video: list[Detector[VideoSample]] = self._of(VIDEO)
         self._audio: list[Detector[AudioSample]] = self._of(AUDIO)
 
@@ -62,6 +67,7 @@ class Pipeline:
         entries = with_chosen(DETECTORS, chosen) if entries is None else entries
         detectors: dict[str, Any] = {}
         unavailable: dict[str, str] = {}
+        not_installed: dict[str, str] = {}
         loaded: dict[str, Model] = {}
         for name, entry in entries.items():
             try:
@@ -69,11 +75,16 @@ class Pipeline:
                     if weight not in loaded:
                         loaded[weight] = _load(weight, device)
                 models = [loaded[weight] for weight in entry.weights]
-                detectors[name] = entry.build(*models, *(_read(asset) for asset in entry.assets))
+                optional = [load_recogniser(device)] if entry.is_optional else []
+                detectors[name] = entry.build(*models, *(_read(asset) for asset in entry.assets), *optional)
             except (WeightsError, RuntimeModelError) as error:
+                if entry.is_optional and isinstance(error, WeightsUnavailableError):
+                    logger.info("Detector %s is switched off: %s", name, error)
+                    not_installed[name] = str(error)
+                    continue
                 logger.error("Detector %s is switched off: %s", name, error)
                 unavailable[name] = str(error)
-        pipeline = cls(detectors, unavailable=unavailable, stand_ins=chosen)
+        pipeline = cls(detectors, unavailable=unavailable, not_installed=not_installed, stand_ins=chosen)
         pipeline._warm_up()
         return pipeline
 
@@ -84,7 +95,7 @@ class Pipeline:
     def detector(self, name: str) -> Any:
         """Return one detector; ``PipelineError`` where it is switched off or this pipeline has none of that name."""
         if name not in self._detectors:
-            reason = self.unavailable.get(name, "it is not part of this pipeline")
+            reason = {**self.not_installed, **self.unavailable}.get(name, "it is not part of this pipeline")
             raise PipelineError(f"The detector {name} is switched off: {reason}")
         return self._detectors[name]
 

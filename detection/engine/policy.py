@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from detection.engine.fields import FieldErrors, number, read_fields
+from detection.engine.fields import FieldErrors, number, read_fields, words
 
 
 class PolicyError(ValueError):
@@ -47,6 +47,7 @@ class EventType(enum.StrEnum):
     MULTIPLE_SPEAKERS = "MULTIPLE_SPEAKERS"
     UNKNOWN_VOICE = "UNKNOWN_VOICE"
     LOOPED_AUDIO = "LOOPED_AUDIO"
+    KEYWORD_SPOKEN = "KEYWORD_SPOKEN"
     CONNECTION_LOST = "CONNECTION_LOST"
     CAMERA_LOST = "CAMERA_LOST"
     MICROPHONE_SILENT = "MICROPHONE_SILENT"
@@ -119,6 +120,7 @@ SCALES: Mapping[EventType, Scale] = {
     EventType.MULTIPLE_SPEAKERS: Scale(0, 30, below=False),  # seconds of a second voice in the last half minute
     EventType.UNKNOWN_VOICE: Scale(-1, 1, below=True),  # cosine with the voice learnt
     EventType.LOOPED_AUDIO: Scale(0, 600, below=False),  # seconds on end that repeat what was before
+    EventType.KEYWORD_SPOKEN: Scale(0, 50, below=False),  # different keywords in what was said
     EventType.CONNECTION_LOST: Scale(0, 1, below=False),  # 1: lost
     EventType.CAMERA_LOST: Scale(0, 1, below=False),  # 1: stopped
     EventType.MICROPHONE_SILENT: Scale(-120, 0, below=True),  # dBFS
@@ -303,6 +305,23 @@ class VoiceParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class TranscriptParameters:
+    """When speech is written down, and which words are looked for in it."""
+
+    enabled: bool = False
+    """Off: what people say is personal, and most exams forbid speaking, not words."""
+    interval_s: float = number(5.0, low=1, high=10)
+    """While somebody speaks. Ten seconds are heard each time."""
+    keywords: tuple[str, ...] = words(most=50, longest=60)
+    """Without any, nothing is written down."""
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Return whether anything is written down at all."""
+        return self.enabled and bool(self.keywords)
+
+
+@dataclass(frozen=True, slots=True)
 class LevelParameters:
     """Loudness has nothing to set but whether it is measured."""
 
@@ -336,6 +355,7 @@ class Detectors:
     speakers: SpeakersParameters = field(default_factory=SpeakersParameters)
     voice: VoiceParameters = field(default_factory=VoiceParameters)
     sounds: SoundsParameters = field(default_factory=SoundsParameters)
+    transcript: TranscriptParameters = field(default_factory=TranscriptParameters)
     level: LevelParameters = field(default_factory=LevelParameters)
 
 
@@ -390,6 +410,9 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     EventType.UNKNOWN_VOICE: _rule(0.25, 0.35, hold_s=0.0, release_s=5.0, severity=0.6, enabled=False),
     # In 18 minutes of live rooms, meetings and steady noises nothing was alike for more than two seconds on end.
     EventType.LOOPED_AUDIO: _rule(6.0, 3.0, hold_s=0.0, release_s=5.0, severity=0.7),
+    # A moment; it says something only where the policy names words. Ten seconds are heard every five, so that one word is
+    # heard twice: within ten seconds it is one incident.
+    EventType.KEYWORD_SPOKEN: _rule(1, 1, hold_s=0.0, release_s=10.0, severity=0.6),
     # WebRTC recovers from most losses within two seconds by itself.
     EventType.CONNECTION_LOST: _rule(1, 1, hold_s=2.0, release_s=0.0, severity=0.3),
     EventType.CAMERA_LOST: _rule(1, 1, hold_s=2.0, release_s=0.0, severity=0.3),
@@ -437,7 +460,7 @@ class Policy:
         return {
             "rules": {event.value: dataclasses.asdict(rule) for event, rule in self.rules.items()},
             "sampling": dataclasses.asdict(self.sampling),
-            "detectors": dataclasses.asdict(self.detectors),
+            "detectors": dataclasses.asdict(self.detectors, dict_factory=_json_able),
             "page": dataclasses.asdict(self.page),
             "lateness_s": self.lateness_s,
             "gap_s": self.gap_s,
@@ -451,6 +474,11 @@ class Policy:
         if errors:
             raise PolicyError(errors)
         return policy
+
+
+def _json_able(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dictionary in which tuples are lists, as JSON gives them back."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in items}
 
 
 _RETIRED_IDENTITY = frozenset({"min_strength", "min_clarity", "clear_strength", "clear_clarity", "unclear_mismatch"})

@@ -9,6 +9,7 @@ from typing import Any
 from detection.engine.learners import identity_pool
 from detection.engine.link import Link
 from detection.engine.model import (
+    SPEECH_RECOGNISER,
     BODY_LANDMARKER,
     FACE_DETECTOR,
     FACE_EMBEDDER,
@@ -152,6 +153,14 @@ def _second_voice(observation: Observation) -> Reading | None:
 
 def _known_voice(observation: Observation) -> Reading | None:
     return _learnt(observation, "voices", "score")
+
+
+def _keywords(observation: Observation) -> Reading | None:
+    """Read how many keywords were said in the stretch that was heard; none where nothing had to be written down."""
+    transcript = _measure(observation, "transcript")
+    if not transcript.get("keywords"):
+        return Reading(0.0, *observation.span)
+    return Reading(float(len(transcript["keywords"])), float(transcript["first_at"]), observation.captured_at)
 
 
 def _loop(observation: Observation) -> Reading | None:
@@ -310,6 +319,7 @@ RULES: Mapping[EventType, Rule] = {
     ),
     EventType.MULTIPLE_SPEAKERS: Rule(AUDIO, "conversation", VOICE_SEGMENTER, _second_voice),
     EventType.LOOPED_AUDIO: Rule(AUDIO, "sound_loops", read=_loop),
+    EventType.KEYWORD_SPOKEN: Rule(AUDIO, "transcript", SPEECH_RECOGNISER, _keywords),
     EventType.UNKNOWN_VOICE: Rule(
         AUDIO, "voices", VOICE_EMBEDDER, _known_voice, yields_to=(EventType.MULTIPLE_SPEAKERS,)
     ),

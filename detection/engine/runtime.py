@@ -22,7 +22,19 @@ from ai_edge_litert.interpreter import Interpreter
 
 from detection.engine.model import Array, Model
 
-__all__ = ["CPU", "CUDA", "LITERT", "LiteRtModel", "Model", "OnnxModel", "RuntimeModelError", "load_model", "read_part"]
+__all__ = [
+    "CPU",
+    "CUDA",
+    "LITERT",
+    "LiteRtModel",
+    "Model",
+    "OnnxModel",
+    "RuntimeModelError",
+    "TimedModel",
+    "load_model",
+    "read_part",
+    "session_options",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +52,7 @@ class RuntimeModelError(RuntimeError):
     """A network that cannot be loaded; the message names the file."""
 
 
-class _TimedModel(ABC):
+class TimedModel(ABC):
     """A network that keeps a running mean of its milliseconds."""
 
     def __init__(self, name: str, provider: str) -> None:
@@ -61,7 +73,7 @@ class _TimedModel(ABC):
     def _run(self, feeds: Mapping[str, Array]) -> list[Array]: ...
 
 
-class OnnxModel(_TimedModel):
+class OnnxModel(TimedModel):
     """An ONNX graph in ONNX Runtime, one thread."""
 
     def __init__(self, path: Path, *, device: str, name: str) -> None:
@@ -73,7 +85,7 @@ class OnnxModel(_TimedModel):
         return list(self._session.run(None, dict(feeds)))
 
 
-class LiteRtModel(_TimedModel):
+class LiteRtModel(TimedModel):
     """A ``.tflite`` graph in LiteRT, one thread, inputs in the graph's own fixed shapes and types."""
 
     def __init__(self, content: bytes, *, label: str, name: str) -> None:
@@ -121,14 +133,20 @@ def read_part(path: Path, part: str) -> bytes:
         raise RuntimeModelError(f"{path} has no part {part}: {error}") from error
 
 
-def _open_session(path: Path, device: str, name: str) -> Any:
+def session_options(device: str) -> tuple[ort.SessionOptions, list[str]]:
+    """Return the options of every session, and the providers to try on ``device`` in this order."""
     wanted = [provider for provider in _PROVIDERS[device] if provider in ort.get_available_providers()]
     if CUDA in wanted:
         ort.preload_dlls()  # CUDA's and cuDNN's libraries come as wheels, where the loader does not look by itself
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; the fallback below is reported in our own words
+    options.log_severity_level = 3  # errors; a fallback to the CPU is reported in our own words
+    return options, wanted
+
+
+def _open_session(path: Path, device: str, name: str) -> Any:
+    options, wanted = session_options(device)
     try:
         session = ort.InferenceSession(str(path), sess_options=options, providers=wanted)
     except Exception as error:  # ONNX Runtime has a class per cause, all of them mean the same here

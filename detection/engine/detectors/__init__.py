@@ -24,6 +24,7 @@ from detection.engine.detectors import (
     sounds,
     speakers,
     speech,
+    transcript,
     voice,
 )
 
@@ -39,6 +40,8 @@ class DetectorEntry:
     weights: tuple[str, ...]
     build: Callable[..., Any]
     assets: tuple[str, ...] = ()
+    is_optional: bool = False
+    """Whether it is for installations that ask for it, and gets the recogniser of ``recogniser.load_recogniser``."""
 
 
 DETECTORS: Mapping[str, DetectorEntry] = {
@@ -57,4 +60,5 @@ DETECTORS: Mapping[str, DetectorEntry] = {
     "speakers": DetectorEntry((speakers.MODEL_NAME,), speakers.SpeakersDetector),
     "sounds": DetectorEntry((), sounds.SoundsDetector),
     "voice": DetectorEntry((voice.MODEL_NAME,), voice.VoiceDetector),
+    "transcript": DetectorEntry((), transcript.TranscriptDetector, is_optional=True),
 }

@@ -3,7 +3,24 @@
 ``weights.toml`` says what each file is; ``python -m detection.engine.weights`` lists, fetches and verifies them.
 """
 
-from detection.engine.weights.manifest import PackageSource, Weight, WeightsError, load_manifest, parse_manifest
-from detection.engine.weights.store import Store, weights_path
+from detection.engine.weights.manifest import (
+    PackageSource,
+    Weight,
+    WeightsError,
+    WeightsUnavailableError,
+    load_manifest,
+    parse_manifest,
+)
+from detection.engine.weights.store import Store, is_fetched, weights_path
 
-__all__ = ["PackageSource", "Store", "Weight", "WeightsError", "load_manifest", "parse_manifest", "weights_path"]
+__all__ = [
+    "PackageSource",
+    "Store",
+    "Weight",
+    "WeightsError",
+    "WeightsUnavailableError",
+    "is_fetched",
+    "load_manifest",
+    "parse_manifest",
+    "weights_path",
+]

@@ -26,6 +26,11 @@ def weights_path(name: str, *, directory: Path | None = None) -> Path:
     return Store(directory or default_directory()).path(entry)
 
 
+def is_fetched(name: str) -> bool:
+    """Return whether the file of the manifest's entry ``name`` is there at all, right or wrong."""
+    return Store(default_directory()).original(load_manifest()[name]).exists()
+
+
 def default_directory() -> Path:
     """Return ``WEIGHTS_DIR``, or ``var/weights`` below the repository when it is not set."""
     return ROOT / (os.environ.get("WEIGHTS_DIR") or "var/weights")

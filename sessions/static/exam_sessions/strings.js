@@ -153,6 +153,9 @@ const STRINGS = {
   "watched.LIPS_MOVING": "If your exam asks for it: whether your lips move as if you spoke.",
   "watched.SPEECH_OFF_CAMERA": "If your exam asks for it: whether somebody speaks while your lips are still.",
   "watched.SPEECH_DETECTED": "Whether somebody speaks, because answers could be told. What is said is not written down.",
+  "watched.SPEECH_DETECTED.written": "Whether somebody speaks, because answers could be told.",
+  "watched.KEYWORD_SPOKEN":
+    "Whether certain words are said. This exam’s rules ask for it: while somebody speaks, a machine writes down what is said and looks for them. Where it finds one, what was said in those ten seconds is kept for a person to read; all else is forgotten at once.",
   "watched.PRESENTATION_ATTACK": "Whether you are there yourself, and not a photograph or a recording.",
   "watched.MULTIPLE_SPEAKERS": "Whether more than one person speaks, because nobody may help.",
   "watched.UNKNOWN_VOICE":

@@ -82,7 +82,10 @@ export function showEnrolProblem(sentences) {
 
 /** List what is watched, with the reason for each; what has no text of its own is technical. */
 export function showWatched(eventTypes, evidenceDays) {
-  const keys = eventTypes.map((eventType) => `watched.${eventType}`).filter(hasText);
+  const written = eventTypes.includes("KEYWORD_SPOKEN");
+  const keys = eventTypes
+    .map((eventType) => `watched.${eventType}${written && eventType === "SPEECH_DETECTED" ? ".written" : ""}`)
+    .filter(hasText);
   const told = eventTypes.some((eventType) => OF_THE_PAGE.has(eventType)) ? ["watched.page"] : [];
   const items = [...keys, ...told, "watched.technical"].map((key) => {
     const item = document.createElement("li");
