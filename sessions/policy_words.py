@@ -87,8 +87,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         f"calm again below exit. A lower number reports sooner. {_TIMES}"
     ),
     "rules.KEYWORD_SPOKEN": (
-        "One of the words is said that the detector transcript looks for: the number of different ones in ten seconds is "
-        f"<b>enter or more</b>, and calm again below exit. Leave hold at 0. {_TIMES}"
+        "One of the words is said that the detector transcript looks for: the number of different ones in ten seconds "
+        f"is <b>enter or more</b>, and calm again below exit. Leave hold at 0. {_TIMES}"
     ),
     "rules.UNKNOWN_VOICE": (
         "Another voice speaks than the one learnt in the session: the comparison score (cosine), -1 to 1, is <b>below "
@@ -188,8 +188,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "detectors.transcript": (
         "Off unless you ask for it, and candidates are told. While somebody speaks, ten seconds are written down every "
         "<b>interval</b> seconds and <b>keywords</b> looked for in them, one word or phrase a line: whole words, "
-        "whatever their case and accents; name numbers as words and as digits. The text is kept with the incident where one is found, and "
-        "else nowhere. A machine mishears, whispers and dialects above all: read the text as a hint. It needs an "
+        "whatever their case and accents; name numbers as words and as digits. The text is kept with the incident "
+        "where one is found, and else nowhere. A machine mishears, whispers and dialects above all: read the text as a hint. It needs an "
         "optional package and weights, see the operations manual."
     ),
     "detectors.voice": (

@@ -19,7 +19,7 @@ def number(default: Any = dataclasses.MISSING, *, low: float, high: float) -> An
 
 
 def words(default: tuple[str, ...] = (), *, most: int, longest: int) -> Any:
-    """Declare a dataclass field that holds up to ``most`` different words or phrases of up to ``longest`` characters."""
+    """Declare a dataclass field that holds up to ``most`` words or phrases of up to ``longest`` characters each."""
     return dataclasses.field(default=default, metadata={"words": (most, longest)})
 
 
@@ -33,8 +33,8 @@ def read_fields(
 ) -> Record:
     """Return ``base``, a dataclass instance, with ``values`` (data from outside) in its fields.
 
-    Fields are booleans, numbers (``number`` or ``ranges`` give their range), tuples of ``words`` or dataclasses. What is wrong goes into
-    ``errors`` and leaves the field as it was; so do keys that are no field.
+    Fields are booleans, numbers (``number`` or ``ranges`` give their range), tuples of ``words`` or
+    dataclasses. What is wrong goes into ``errors`` and leaves the field as it was; so do keys that are no field.
     """
     if not isinstance(values, Mapping):
         errors[path or "policy"] = "must be an object"

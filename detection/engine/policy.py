@@ -410,8 +410,8 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     EventType.UNKNOWN_VOICE: _rule(0.25, 0.35, hold_s=0.0, release_s=5.0, severity=0.6, enabled=False),
     # In 18 minutes of live rooms, meetings and steady noises nothing was alike for more than two seconds on end.
     EventType.LOOPED_AUDIO: _rule(6.0, 3.0, hold_s=0.0, release_s=5.0, severity=0.7),
-    # A moment; it says something only where the policy names words. Ten seconds are heard every five, so that one word is
-    # heard twice: within ten seconds it is one incident.
+    # It says something only where the policy names words. Ten seconds are heard every five, so that one word is heard
+    # twice: within ten seconds it is one incident.
     EventType.KEYWORD_SPOKEN: _rule(1, 1, hold_s=0.0, release_s=10.0, severity=0.6),
     # WebRTC recovers from most losses within two seconds by itself.
     EventType.CONNECTION_LOST: _rule(1, 1, hold_s=2.0, release_s=0.0, severity=0.3),

@@ -37,7 +37,7 @@ _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 class WhisperRecogniser(TimedModel):
     """Whisper in ONNX Runtime, one recording at a time: Whisper's features depend on the loudest in a batch."""
 
-    input_names = ["samples"]  # noqa: RUF012
+    input_names = ["samples"]
 
     def __init__(self, paths: Mapping[str, Path], *, device: str) -> None:
         whisper = importlib.import_module("onnx_asr.models.whisper")

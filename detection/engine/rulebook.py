@@ -9,13 +9,13 @@ from typing import Any
 from detection.engine.learners import identity_pool
 from detection.engine.link import Link
 from detection.engine.model import (
-    SPEECH_RECOGNISER,
     BODY_LANDMARKER,
     FACE_DETECTOR,
     FACE_EMBEDDER,
     FACE_LANDMARKER,
     LIVENESS,
     OBJECT_DETECTOR,
+    SPEECH_RECOGNISER,
     VOICE_DETECTOR,
     VOICE_EMBEDDER,
     VOICE_SEGMENTER,

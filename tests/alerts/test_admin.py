@@ -148,6 +148,15 @@ def test_measured_times_are_times_of_day_and_truths_are_words(owner: Organisatio
     assert "1790000001" not in page
 
 
+def test_what_was_said_is_shown_with_its_keywords(owner: Organisation, proctor: Client) -> None:
+    heard = {"transcript": {"text": "what is the answer", "keywords": ["answer", "what"], "language": "en"}}
+    opened = builders.change(EventType.KEYWORD_SPOKEN, measures={"onset": heard, "decision": heard, "peak": heard})
+    builders.apply(builders.session(owner), opened)
+    page = proctor.get(f"/admin/alerts/incident/{Incident.objects.get().id}/change/").content.decode()
+    assert "<td>what is the answer</td>" in page
+    assert "<tr><th>Keywords in it</th><td>answer, what</td>" in page
+
+
 def test_pictures_say_which_moment_they_show(owner: Organisation, proctor: Client) -> None:
     frames = {"f1": (builders.ONSET, builders.jpeg(1)), "f3": (builders.ONSET + 3, builders.jpeg(3))}
     builders.apply(builders.session(owner), builders.change(peak_at=builders.ONSET + 3), frames=frames)

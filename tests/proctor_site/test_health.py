@@ -99,6 +99,14 @@ def test_a_fallback_or_a_missing_detector_is_degraded_not_hidden(beats: Redis, c
     assert "/somewhere" not in json.dumps(document)
 
 
+def test_an_optional_detector_that_is_not_installed_is_named_and_not_amiss(beats: Redis) -> None:
+    missing = {"transcript": "its weights are not fetched"}
+    beats.set(worker_heartbeat_key("box:7"), json.dumps(WORKER | {"not_installed": missing}))
+    _, document = ask()
+    assert document["parts"]["workers"]["status"] == "up"
+    assert missing in [worker["not_installed"] for worker in document["parts"]["workers"]["workers"]]
+
+
 def test_models_on_a_gpu_are_no_fallback(beats: Redis) -> None:
     models = {"yunet": {"provider": "CUDAExecutionProvider", "mean_ms": 1.0}}
     beats.set(worker_heartbeat_key("box:7"), json.dumps(WORKER | {"device": "cuda", "models": models}))

@@ -9,7 +9,7 @@ from django.utils import timezone
 from accounts.models import Organisation
 from detection.engine.policy import DEFAULT_POLICY
 from sessions.models import ExamSession
-from sessions.policy_form import field_name, fieldsets, leaves
+from sessions.policy_form import PolicyForm, field_name, fieldsets, leaves
 from tests.factories import make_gap, make_organisation, make_session, make_user
 
 pytestmark = pytest.mark.django_db
@@ -79,3 +79,25 @@ def test_every_setting_of_a_policy_is_in_an_explained_group_of_short_lines() -> 
     assert sorted(shown) == sorted(field_name(setting) for setting, _ in leaves(DEFAULT_POLICY.to_dict()))
     assert all(group["description"] for _, group in fieldsets())
     assert max(len(line) for _, group in fieldsets() for line in group["fields"]) <= 7
+
+
+def form(keywords: str) -> PolicyForm:
+    """Fill in the form with its defaults, and these lines of keywords."""
+    blank = PolicyForm()
+    data = {name: blank.get_initial_for_field(field, name) for name, field in blank.fields.items()}
+    return PolicyForm({**data, "name": "Aloud", "detectors__transcript__keywords": keywords})
+
+
+def test_keywords_are_edited_one_a_line() -> None:
+    filled = form("answer\r\n\r\n  question   three \nanswer")
+    filled.is_valid()
+    assert "detectors__transcript__keywords" not in filled.errors
+    assert filled.instance.document["detectors"]["transcript"]["keywords"] == ["answer", "question three"]
+    shown = PolicyForm(instance=filled.instance)["detectors__transcript__keywords"].value()
+    assert shown == "answer\nquestion three"
+
+
+def test_a_keyword_that_is_too_long_is_refused_at_its_field() -> None:
+    refused = form("answer\n" + "x" * 61)
+    assert not refused.is_valid()
+    assert "up to 60 characters" in refused.errors["detectors__transcript__keywords"][0]

@@ -123,6 +123,14 @@ class TestRead:
         assert answer["ice_servers"] == [{"urls": "stun:stun.example"}]
         assert answer["organisation"] == organisation.name
 
+    @pytest.mark.parametrize(("transcript", "told"), [({}, False), ({"enabled": True, "keywords": ["answer"]}, True)])
+    def test_candidates_are_told_of_keywords_where_any_are_looked_for(
+        self, organisation: Organisation, transcript: dict[str, Any], told: bool
+    ) -> None:
+        session = make_session(organisation, policy_document={"detectors": {"transcript": transcript}})
+        watched = read(joining(join_token_mint(session)), session.id)[1]["watched"]
+        assert ("KEYWORD_SPOKEN" in watched) is told
+
     def test_an_organisation_without_a_name_of_its_own_is_not_called_default(self, organisation: Organisation) -> None:
         organisation.name = "Default"
         organisation.save()
