@@ -189,8 +189,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "Off unless you ask for it, and candidates are told. While somebody speaks, ten seconds are written down every "
         "<b>interval</b> seconds and <b>keywords</b> looked for in them, one word or phrase a line: whole words, "
         "whatever their case and accents; name numbers as words and as digits. The text is kept with the incident "
-        "where one is found, and else nowhere. A machine mishears, whispers and dialects above all: read the text as a hint. It needs an "
-        "optional package and weights, see the operations manual."
+        "where one is found, and else nowhere. A machine mishears, whispers and dialects above all: read the text as a "
+        "hint. It needs an optional package and weights, see the operations manual."
     ),
     "detectors.voice": (
         "While somebody speaks alone, the voice is compared each <b>interval</b> seconds with the one learnt in the "

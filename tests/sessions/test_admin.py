@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from django.forms import ModelForm, modelform_factory
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Organisation
 from detection.engine.policy import DEFAULT_POLICY
-from sessions.models import ExamSession
+from sessions.models import ExamSession, Policy
 from sessions.policy_form import PolicyForm, field_name, fieldsets, leaves
 from tests.factories import make_gap, make_organisation, make_session, make_user
 
@@ -81,11 +82,14 @@ def test_every_setting_of_a_policy_is_in_an_explained_group_of_short_lines() -> 
     assert max(len(line) for _, group in fieldsets() for line in group["fields"]) <= 7
 
 
-def form(keywords: str) -> PolicyForm:
+FORM = modelform_factory(Policy, form=PolicyForm, fields=["name"])
+
+
+def form(keywords: str) -> ModelForm[Policy]:
     """Fill in the form with its defaults, and these lines of keywords."""
-    blank = PolicyForm()
+    blank = FORM()
     data = {name: blank.get_initial_for_field(field, name) for name, field in blank.fields.items()}
-    return PolicyForm({**data, "name": "Aloud", "detectors__transcript__keywords": keywords})
+    return FORM({**data, "name": "Aloud", "detectors__transcript__keywords": keywords})
 
 
 def test_keywords_are_edited_one_a_line() -> None:
@@ -93,7 +97,7 @@ def test_keywords_are_edited_one_a_line() -> None:
     filled.is_valid()
     assert "detectors__transcript__keywords" not in filled.errors
     assert filled.instance.document["detectors"]["transcript"]["keywords"] == ["answer", "question three"]
-    shown = PolicyForm(instance=filled.instance)["detectors__transcript__keywords"].value()
+    shown = FORM(instance=filled.instance)["detectors__transcript__keywords"].value()
     assert shown == "answer\nquestion three"
 
 

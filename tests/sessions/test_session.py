@@ -127,7 +127,7 @@ class TestRead:
     def test_candidates_are_told_of_keywords_where_any_are_looked_for(
         self, organisation: Organisation, transcript: dict[str, Any], told: bool
     ) -> None:
-        session = make_session(organisation, policy_document={"detectors": {"transcript": transcript}})
+        session = make_session(organisation, overrides={"detectors": {"transcript": transcript}})
         watched = read(joining(join_token_mint(session)), session.id)[1]["watched"]
         assert ("KEYWORD_SPOKEN" in watched) is told
 
