@@ -59,7 +59,7 @@ def test_frames_of_several_candidates_come_back_in_order(pipeline, photo, frame_
     jobs = [
         frame_job(photo("a_2"), frame_id="mine", template=template, attentive=True),
         frame_job(photo("c_1"), frame_id="stranger", template=template, attentive=True),
-        frame_job(np.zeros((480, 640, 3), np.uint8), frame_id="nobody", template=template, attentive=True),
+        frame_job(np.zeros((480, 640, 3), np.uint8), frame_id="nobody", at=12.0, previous=11.5, attentive=True),
         frame_job(room((photo("a_2"), 0.4, 0, 0), (photo("b_1"), 0.4, 320, 0)), frame_id="two", at=11.0, previous=10.5),
     ]
     mine, stranger, nobody, two = pipeline.analyse_frames(jobs)
