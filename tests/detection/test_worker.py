@@ -29,6 +29,7 @@ class Model:
 
 class Engine(Pipeline):
     unavailable = {"speech": "silero_vad.onnx is not in var/weights: run `make weights`."}
+    not_installed: dict[str, str] = {}
     models = [Model()]  # type: ignore[assignment]
 
     def __init__(self) -> None: ...
@@ -129,7 +130,7 @@ def test_a_real_worker_loads_its_models_only_where_they_are_needed(
             wait_for("its heart", lambda: bool(hearts(redis_client)))
         beats = hearts(redis_client)
         assert [beat["pid"] for beat in beats] == (children if loads else [])
-        assert all(len(beat["models"]) == 3 for beat in beats)
+        assert all({"yunet-2023mar", "sface-2021dec", "silero-vad-16k"} <= beat["models"].keys() for beat in beats)
     finally:
         running.terminate()
         running.wait(20)
