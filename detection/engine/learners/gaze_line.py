@@ -10,20 +10,35 @@ from detection.engine import centre
 from detection.engine.observations import VIDEO, Observation
 from detection.engine.policy import Policy
 
-USUAL: Final = (0.0, 5.0)
-"""Yaw and pitch measured of people who look at a screen below a camera: eyes that look slightly down measure some
-degrees up, since the landmarks' irises lie above the corners' middle."""
+USUAL: Final = (0.0, -6.0)
+"""Yaw and pitch where most people look: at a screen whose middle lies some degrees below the camera."""
 _PITCH_WEIGHT = 1.25
 """Eyes move less up and down than sideways, and lids hide part of it: a degree of pitch counts for more."""
-_SHUT = 0.5
-_OPEN = 0.35
-"""A frame with lids shut after one with lids open is a blink until the next frame shows otherwise."""
+_COMFORT_DEG = 12.0
+"""Standard deviation of the eyes' turn in the head while somebody rests: for a longer look the head follows."""
+_MAX_UNCERTAINTY_DEG = 8.0
+"""A frame less certain than this says nothing."""
 _BASE_UNCERTAINTY_DEG = 4.0
 """Error of a single iris-based look once calibrated, as webcam studies report it."""
 
+_LIDS_USUAL = 0.15
+_LIDS_MOST = 0.5
+_LIDS_STEP = 0.02
+_LIDS_QUANTILE = 0.3
+"""How far this candidate's lids are closed while open: a low quantile of what is seen, found by small steps. Eyes
+differ: what is lowered in one face is wide open in another."""
+_SHUT = 0.35
+"""Lids so much further closed than usual hide the iris: lowered, or shut."""
+_LOWERED_DEG = 25.0
+"""How far down somebody looks at least whose lids are lowered that far: at the keyboard, or at what lies before it."""
+
 
 class GazeLine:
-    """Derives ``off_deg``, ``direction``, ``uncertainty_deg`` and ``calibrated`` from the measures of ``gaze``."""
+    """Derives ``off_deg``, ``direction``, ``uncertainty_deg`` and ``calibrated`` from the measures of ``gaze``.
+
+    A frame in which the eyes cannot be read has neither ``off_deg`` nor ``direction``: a small or covered face, or lids
+    that have just closed, which may be a blink.
+    """
 
     name = "gaze_line"
     streams = frozenset({VIDEO})
@@ -34,23 +49,40 @@ class GazeLine:
         """See one frame's line of sight."""
         gaze = observation.measures.get("gaze")
         if not isinstance(gaze, Mapping):
-            return state, None
-        yaw_deg, pitch_deg, closed = float(gaze["yaw_deg"]), float(gaze["pitch_deg"]), float(gaze["closed"])
-        if closed >= _SHUT and float(state.get("closed", closed)) < _OPEN:
-            return {**state, "closed": closed}, state.get("last")
+            return {**state, "shut": False} if state else state, None
+        lids, closed, unsure_deg = state.get("lids", _LIDS_USUAL), float(gaze["closed"]), float(gaze["uncertainty_deg"])
+        shut = closed >= lids + _SHUT
+        blink = shut and not state.get("shut", True)
+        readable = unsure_deg <= _MAX_UNCERTAINTY_DEG and not blink
+        yaw_deg, pitch_deg = float(gaze["yaw_deg"]), float(gaze["pitch_deg"])
         learnt = state.get("centre", {})
-        if closed < _SHUT:  # nobody rests with lowered lids: who sits down with eyes on the desk is not on the screen
-            learnt = centre.learn(learnt, (yaw_deg, pitch_deg), usual=USUAL)
+        if readable and not shut:
+            comfort = _comfort(yaw_deg, observation.measures.get("head_pose"))
+            learnt = centre.learn(learnt, (yaw_deg, pitch_deg), observation.captured_at, usual=USUAL, weight=comfort)
         rest = centre.rest_of(learnt, usual=USUAL)
-        right, up = yaw_deg - rest.yaw_deg, (pitch_deg - rest.pitch_deg) * _PITCH_WEIGHT
-        off_deg = math.hypot(right, up)
-        derived = {
-            "off_deg": round(off_deg, 1),
-            "direction": _direction(right, up, policy.detectors.gaze.screen_deg),
-            "uncertainty_deg": round(math.hypot(_BASE_UNCERTAINTY_DEG, rest.spread_deg), 1),
+        derived: dict[str, Any] = {
+            "uncertainty_deg": round(math.hypot(_BASE_UNCERTAINTY_DEG, unsure_deg, rest.spread_deg), 1),
             "calibrated": rest.calibrated,
         }
-        return {"centre": learnt, "closed": closed, "last": derived}, derived
+        if readable:
+            right, up = yaw_deg - rest.yaw_deg, (pitch_deg - rest.pitch_deg) * _PITCH_WEIGHT
+            right, up = (0.0, min(up, -_LOWERED_DEG)) if shut else (right, up)
+            derived["off_deg"] = round(math.hypot(right, up), 1)
+            derived["direction"] = _direction(right, up, policy.detectors.gaze.screen_deg)
+        return {"centre": learnt, "lids": _step(lids, closed), "shut": shut}, derived
+
+
+def _step(usual: float, closed: float) -> float:
+    """Move the usual closedness of the lids a little towards the quantile."""
+    step = _LIDS_STEP * (_LIDS_QUANTILE if closed > usual else _LIDS_QUANTILE - 1)
+    return round(min(_LIDS_MOST, max(0.0, usual + step)), 4)
+
+
+def _comfort(yaw_deg: float, head_pose: Any) -> float:
+    """Tell how likely somebody rests with the eyes turned so far in the head, 0 to 1."""
+    if not isinstance(head_pose, Mapping):
+        return 1.0
+    return math.exp(-0.5 * ((yaw_deg - float(head_pose["yaw_deg"])) / _COMFORT_DEG) ** 2)
 
 
 def _direction(right: float, up: float, screen_deg: float) -> str:

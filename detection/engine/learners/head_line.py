@@ -28,7 +28,7 @@ class HeadLine:
         if not isinstance(pose, Mapping):
             return state, None
         yaw_deg, pitch_deg = float(pose["yaw_deg"]), float(pose["pitch_deg"])
-        learnt = centre.learn(state, (yaw_deg, pitch_deg), usual=USUAL)
+        learnt = centre.learn(state, (yaw_deg, pitch_deg), observation.captured_at, usual=USUAL)
         rest = centre.rest_of(learnt, usual=USUAL)
         off_deg = math.hypot(yaw_deg - rest.yaw_deg, pitch_deg - rest.pitch_deg)
         return learnt, {"off_deg": round(off_deg, 1), "calibrated": rest.calibrated}
