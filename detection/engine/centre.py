@@ -51,9 +51,7 @@ Place = tuple[float, float]
 """Yaw and pitch in degrees."""
 
 
-def learn(
-    state: Mapping[str, Any], place: Place, at: float, *, usual: Place, weight: float = 1.0
-) -> Mapping[str, Any]:
+def learn(state: Mapping[str, Any], place: Place, at: float, *, usual: Place, weight: float = 1.0) -> Mapping[str, Any]:
     """Take in a sample captured at ``at``; return the new state, JSON-able and bounded.
 
     ``weight``: from 0 to 1, how likely somebody is to rest like this.
@@ -74,7 +72,7 @@ def rest_of(state: Mapping[str, Any], *, usual: Place) -> Rest:
 
 
 def _densest(samples: NDArray[np.float64], usual: Place) -> tuple[float, float, float, float]:
-    """Find where most samples lie close together, drawn towards the usual: yaw, pitch, spread, weight of all samples."""
+    """Find where most samples lie close together, drawn towards the usual: yaw, pitch, spread, weight of them all."""
     places, weights = samples[:, :2], samples[:, 2]
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
     density = np.exp(-0.5 * (apart / (_CLOSE_DEG / 2)) ** 2) @ weights

@@ -252,7 +252,7 @@ def test_a_background_that_stays_behind_the_face_outweighs_a_slight_doubt_and_no
 
 def staring(at: float, *, closed: float = 0.2, mouth: float = 0.01, live: float = 0.7) -> Observation:
     measures = looking(at, live, margin=0.8).measures | {
-        "gaze": {"closed": closed, "yaw_deg": 0.0, "pitch_deg": 5.0},
+        "gaze": {"closed": closed, "yaw_deg": 0.0, "pitch_deg": -5.0, "uncertainty_deg": 2.0},
         "mouth": {"open": mouth},
     }
     return Observation(f"f{at}", VIDEO, START + at, measures)

@@ -28,8 +28,8 @@ it, the lines of sight of 283 photographs in which most people look into the len
 on how the head is turned. (In anatomy it lies twice as deep; the network draws irises towards the middle.)"""
 _PLACE_DEG = 1.8
 _PLACE_CM_PER_PX = 12.0
-"""Standard error of a look: at best, and what one pixel to the centimetre would have. Read off the same photographs made
-smaller and compressed: 2 degrees at a face 100 pixels wide, 4 at 50, 8 at 25."""
+"""Standard error of a look: at best, and with one pixel to the centimetre. Read off the same photographs made smaller,
+noisy and compressed: 2 degrees at a face 100 pixels wide, 4 at 50, 8 at 25."""
 _EYES_APART_DEG, _EYES_APART_SPREAD_DEG = -11.0, 15.0
 """By how much the image-left eye's line is drawn to the right of the other's, and within what of that in nine of ten
 clear photographs; more is a reflection or a strand of hair taken for an iris."""

@@ -50,7 +50,8 @@ class GazeLine:
         gaze = observation.measures.get("gaze")
         if not isinstance(gaze, Mapping):
             return {**state, "shut": False} if state else state, None
-        lids, closed, unsure_deg = state.get("lids", _LIDS_USUAL), float(gaze["closed"]), float(gaze["uncertainty_deg"])
+        lids, closed = float(state.get("lids", _LIDS_USUAL)), float(gaze["closed"])
+        unsure_deg = float(gaze.get("uncertainty_deg", 0.0))
         shut = closed >= lids + _SHUT
         blink = shut and not state.get("shut", True)
         readable = unsure_deg <= _MAX_UNCERTAINTY_DEG and not blink
