@@ -25,9 +25,9 @@ KEPT = 60
 CALIBRATED_FROM = 8.0
 """Weight of samples from which on the rest is trusted."""
 
-_CLOSE_DEG = 6.0
+_CLOSE_DEG = 10.0
 """Samples that close together show one place."""
-_AROUND_DEG, _STEPS = 12.0, 3
+_AROUND_DEG, _STEPS = 10.0, 3
 """The rest is the middle of what lies around that place: of a screen that is read all over."""
 _USUAL_SPREAD_DEG = 15.0
 """How far people's rests lie from what is usual: it depends on where the camera stands."""

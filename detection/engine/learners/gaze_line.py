@@ -14,7 +14,7 @@ USUAL: Final = (0.0, -6.0)
 """Yaw and pitch where most people look: at a screen whose middle lies some degrees below the camera."""
 _PITCH_WEIGHT = 1.25
 """Eyes move less up and down than sideways, and lids hide part of it: a degree of pitch counts for more."""
-_COMFORT_DEG = 12.0
+_COMFORT_DEG = 10.0
 """Standard deviation of the eyes' turn in the head while somebody rests: for a longer look the head follows."""
 _MAX_UNCERTAINTY_DEG = 8.0
 """A frame less certain than this says nothing."""
