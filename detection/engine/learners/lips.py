@@ -20,8 +20,8 @@ _MIN_FRAMES = 4
 _STILL, _MOVING = 0.012, 0.05
 """Standard deviation of the mouth's opening (share of its width) up to which lips are still, from which they move.
 
-Lips in one photograph, shaken, noisy and compressed, have 0.006 (nine of ten under 0.018) in a face 120 pixels wide, and
-0.018 (0.036) at 45 pixels; lips that smile, laugh and cry without a word 0.02 to 0.1: smiles cannot be told from speech.
+Lips in one photograph, shaken, noisy and compressed, have 0.006 (nine of ten under 0.018) in a face 120 pixels wide,
+0.018 (0.036) at 45 pixels; lips that smile and laugh without a word have 0.02 to 0.1.
 """
 _SHUT = 0.06
 """An opening that a mouth at rest does not pass."""
