@@ -34,17 +34,23 @@ _USUAL_SPREAD_DEG = 15.0
 _USUAL_WEIGHT = 2.0
 """The usual rest counts as much as so many samples: what is seen first soon outweighs it."""
 _MIN_SPREAD_DEG = 2.0
+_REACH_WITHIN_DEG, _REACH_SHARE = 22.0, 90
+"""What lies further from the rest is no part of the place; nine of ten of the others are how far it reaches."""
 _MIN_WEIGHT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """What has been learnt: where the rest is, how widely samples lie about it, whether enough were seen."""
+    """What has been learnt: where the rest is, how widely samples lie about it, whether enough were seen.
+
+    ``reach_deg``: how far from it this candidate's looks usually reach; 0 until that is known.
+    """
 
     yaw_deg: float
     pitch_deg: float
     spread_deg: float
     calibrated: bool
+    reach_deg: float = 0.0
 
 
 Place = tuple[float, float]
@@ -60,19 +66,22 @@ def learn(state: Mapping[str, Any], place: Place, at: float, *, usual: Place, we
     if len(samples) >= LEARNT_FROM and at - float(state["kept_at"]) < THINNED_S:
         return state
     samples = [*samples, [round(place[0], 1), round(place[1], 1), max(_MIN_WEIGHT, round(weight, 2))]][-KEPT:]
-    return {"samples": samples, "kept_at": at, "rest": list(_densest(np.array(samples), usual))}
+    return {"samples": samples, "kept_at": at, "rest": _densest(np.array(samples), usual)}
 
 
 def rest_of(state: Mapping[str, Any], *, usual: Place) -> Rest:
     """Return the rest as it is known now; before enough was seen, mostly what is usual."""
     if "rest" not in state:
         return Rest(*usual, _USUAL_SPREAD_DEG, calibrated=False)
-    yaw, pitch, spread, weight = state["rest"]
-    return Rest(yaw, pitch, spread, calibrated=weight >= CALIBRATED_FROM)
+    yaw, pitch, spread, weight, reach = state["rest"]
+    return Rest(yaw, pitch, spread, calibrated=weight >= CALIBRATED_FROM, reach_deg=reach)
 
 
-def _densest(samples: NDArray[np.float64], usual: Place) -> tuple[float, float, float, float]:
-    """Find where most samples lie close together, drawn towards the usual: yaw, pitch, spread, weight of them all."""
+def _densest(samples: NDArray[np.float64], usual: Place) -> list[float]:
+    """Find where most samples lie close together, drawn towards the usual.
+
+    Returns yaw, pitch, spread, the weight of all samples, and the reach.
+    """
     places, weights = samples[:, :2], samples[:, 2]
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
     density = np.exp(-0.5 * (apart / (_CLOSE_DEG / 2)) ** 2) @ weights
@@ -85,9 +94,8 @@ def _densest(samples: NDArray[np.float64], usual: Place) -> tuple[float, float, 
     evidence = weights[near].sum()
     yaw, pitch = (evidence * middle + _USUAL_WEIGHT * np.array(usual)) / (evidence + _USUAL_WEIGHT)
     spread = 1.4826 * float(np.median(np.abs(places[near] - np.median(places[near], axis=0))))
-    return (
-        round(float(yaw), 2),
-        round(float(pitch), 2),
-        round(max(_MIN_SPREAD_DEG, spread), 2),
-        round(float(weights.sum()), 2),
-    )
+    away = np.linalg.norm(places - (yaw, pitch), axis=1)
+    of_place = away[away <= _REACH_WITHIN_DEG]
+    reach = np.percentile(of_place, _REACH_SHARE) if len(samples) >= LEARNT_FROM and len(of_place) else 0.0
+    found = (yaw, pitch, max(_MIN_SPREAD_DEG, spread), weights.sum(), reach)
+    return [round(float(value), 2) for value in found]

@@ -382,8 +382,8 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     # A laptop's screen seen from 60 cm reaches 17 degrees to each side, and people turn half of that with the head:
     # beyond 25 it is something else. Glances, scratching and stretching last a second or two.
     EventType.HEAD_TURNED: _rule(25, 20, hold_s=3.0, release_s=1.5, severity=0.4),
-    # A 15-inch screen from 60 cm reaches 16 degrees to each side and 18 into its corners; with 15, simulated readers of
-    # such a screen who look nowhere else open three times as many as with 18. A glance at a clock is shorter.
+    # A 15-inch screen from 60 cm reaches 16 degrees to each side and 18 into its corners, and gaze_line grants larger
+    # ones what they are larger. A glance at a clock is shorter.
     EventType.GAZE_OFF_SCREEN: _rule(18, 14, hold_s=1.5, release_s=1.0, severity=0.4),
     # At 0.35 half of the phones found were false; at 0.5 in two of four looks the webcam clips at hand show none. A
     # phone that is put away leaves the four looks after six seconds.

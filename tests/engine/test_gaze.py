@@ -206,6 +206,16 @@ def test_the_direction_is_named_as_the_picture_shows_it(calibrated, yaw, pitch, 
     assert (derived["direction"], derived["calibrated"]) == (direction, True)
 
 
+def test_the_corner_of_a_large_screen_is_no_look_away(calibrated, rng):
+    _, small = derive(GazeLine(), gaze(19, -5), state=calibrated)
+    assert (small["direction"], small["off_deg"]) == ("right", pytest.approx(19, abs=1))
+    large = {"centre": learnt(rng.uniform((-18, -10), (18, 0), (60, 2)))}
+    _, derived = derive(GazeLine(), gaze(19, -5), state=large)
+    assert derived["direction"] == "center"
+    _, derived = derive(GazeLine(), gaze(32, -5), state=large)
+    assert derived["direction"] == "right"
+
+
 def test_a_blink_says_nothing_and_lowered_lids_look_down(calibrated):
     state, blink = derive(GazeLine(), gaze(0, -11, closed=0.7), state=calibrated)
     assert not {"direction", "off_deg"} & blink.keys()

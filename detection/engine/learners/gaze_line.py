@@ -16,6 +16,9 @@ _PITCH_WEIGHT = 1.25
 """Eyes move less up and down than sideways, and lids hide part of it: a degree of pitch counts for more."""
 _COMFORT_DEG = 10.0
 """Standard deviation of the eyes' turn in the head while somebody rests: for a longer look the head follows."""
+_SCREEN_DEG, _SCREEN_MOST_DEG = 9.0, 18.0
+"""How far looks reach on a screen for which the thresholds are made, and on the largest that is believed. Whose looks
+reach further has a larger screen, or sits closer, and is granted the difference."""
 _MAX_UNCERTAINTY_DEG = 8.0
 """A frame less certain than this says nothing."""
 _BASE_UNCERTAINTY_DEG = 4.0
@@ -35,6 +38,8 @@ _LOWERED_DEG = 25.0
 
 class GazeLine:
     """Derives ``off_deg``, ``direction``, ``uncertainty_deg`` and ``calibrated`` from the measures of ``gaze``.
+
+    ``off_deg``: from the middle of where this candidate looks, less what that place is larger than usual.
 
     A frame in which the eyes cannot be read has neither ``off_deg`` nor ``direction``: a small or covered face, or lids
     that have just closed, which may be a blink.
@@ -68,8 +73,10 @@ class GazeLine:
         if readable:
             right, up = yaw_deg - rest.yaw_deg, (pitch_deg - rest.pitch_deg) * _PITCH_WEIGHT
             right, up = (0.0, min(up, -_LOWERED_DEG)) if shut else (right, up)
-            derived["off_deg"] = round(math.hypot(right, up), 1)
-            derived["direction"] = _direction(right, up, policy.detectors.gaze.screen_deg)
+            granted_deg = min(max(rest.reach_deg, _SCREEN_DEG), _SCREEN_MOST_DEG) - _SCREEN_DEG
+            off_deg = max(0.0, math.hypot(right, up) - (0.0 if shut else granted_deg))
+            derived["off_deg"] = round(off_deg, 1)
+            derived["direction"] = _direction(right, up) if off_deg >= policy.detectors.gaze.screen_deg else "center"
         return {"centre": learnt, "lids": _step(lids, closed), "shut": shut}, derived
 
 
@@ -86,10 +93,8 @@ def _comfort(yaw_deg: float, head_pose: Any) -> float:
     return math.exp(-0.5 * ((yaw_deg - float(head_pose["yaw_deg"])) / _COMFORT_DEG) ** 2)
 
 
-def _direction(right: float, up: float, screen_deg: float) -> str:
+def _direction(right: float, up: float) -> str:
     """Name the side, as seen in the upright, unmirrored picture."""
-    if math.hypot(right, up) < screen_deg:
-        return "center"
     if abs(right) >= abs(up):
         return "right" if right > 0 else "left"
     return "up" if up > 0 else "down"
