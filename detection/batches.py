@@ -28,7 +28,7 @@ class SampleBatches(Batches):  # type: ignore[misc]  # celery-batches ships no t
     """
 
     abstract = True
-    flush_every = 16
+    flush_every = 8
     # Eight candidates send three frames in this time. The cost around the models is per batch and wake-up: waiting a
     # tenth of a second on average buys a third of it.
     flush_interval = 0.2

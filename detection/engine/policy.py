@@ -253,7 +253,7 @@ class ObjectsParameters:
     """When things are looked for, and what counts as one."""
 
     enabled: bool = True
-    interval_s: float = number(3.0, low=0.1, high=4)
+    interval_s: float = number(4.0, low=0.1, high=4)
     """At most 4: looks further apart would lie in different stretches of watched time, see ``Policy.gap_s``."""
     min_score: float = number(0.4, low=0.2, high=1)
     """From here on a thing counts as seen in a single picture; PHONE, BOOK and SECOND_SCREEN have their own scores."""

@@ -31,6 +31,8 @@ class FrameJob:
     policy: Policy
     attentive: bool = False
     template_model: str = FACE_EMBEDDER
+    phase: float = 0.0
+    """Share of an interval by which this session's looks are shifted: not everybody's are due at one moment."""
 
 
 def _no_past() -> NDArray[np.float32]:
@@ -48,6 +50,8 @@ class AudioJob:
     policy: Policy
     previous_ended_at: float | None = None
     load_past: Callable[[], NDArray[np.float32]] = _no_past
+    phase: float = 0.0
+    """As with frames."""
     _past: NDArray[np.float32] | None = None
 
     @property
@@ -80,7 +84,7 @@ class VideoSample:
 
         It depends on the frame alone, so any worker decides alike.
         """
-        return _is_due(self.job.previous_captured_at, self.job.frame.captured_at, interval_s)
+        return _is_due(self.job.previous_captured_at, self.job.frame.captured_at, interval_s, self.job.phase)
 
 
 @dataclass(slots=True, eq=False)
@@ -93,11 +97,11 @@ class AudioSample:
 
     def is_due(self, interval_s: float) -> bool:
         """Return whether what runs each ``interval_s`` runs on this window, as with frames."""
-        return _is_due(self.job.previous_ended_at, self.job.window.ended_at, interval_s)
+        return _is_due(self.job.previous_ended_at, self.job.window.ended_at, interval_s, self.job.phase)
 
 
-def _is_due(previous: float | None, at: float, interval_s: float) -> bool:
-    return previous is None or math.floor(at / interval_s) > math.floor(previous / interval_s)
+def _is_due(previous: float | None, at: float, interval_s: float, phase: float) -> bool:
+    return previous is None or math.floor(at / interval_s + phase) > math.floor(previous / interval_s + phase)
 
 
 Sample = TypeVar("Sample", VideoSample, AudioSample, contravariant=True)

@@ -114,15 +114,15 @@ def test_what_comes_while_the_process_is_busy_is_one_batch_afterwards(batches: S
     assert sizes(batches) == [5]
 
 
-def test_a_batch_has_at_most_sixteen_and_each_idle_process_gets_one(batches: SampleBatches) -> None:
+def test_a_batch_has_at_most_eight_and_each_idle_process_gets_one(batches: SampleBatches) -> None:
     batches._pool.num_processes = 2
-    receive(batches, 40)
+    receive(batches, 20)
 
     batches._do_flush()
-    assert sizes(batches) == [16, 16]
+    assert sizes(batches) == [8, 8]
 
     batches._pool.finish()
-    assert sizes(batches) == [16, 8]
+    assert sizes(batches) == [8, 4]
 
 
 def test_the_batch_of_a_killed_process_goes_back_to_the_queue(batches: SampleBatches) -> None:

@@ -106,8 +106,8 @@ def test_other_categories_and_what_is_too_doubtful_are_left_out() -> None:
     ]
 
 
-def test_looks_are_three_seconds_apart(pipeline: Pipeline, frame_job: Callable[..., object]) -> None:
-    jobs = [frame_job(np.zeros((48, 64, 3), np.uint8), at=at, previous=at - 0.5) for at in (9.0, 9.5, 11.5, 12.0)]
+def test_looks_are_four_seconds_apart(pipeline: Pipeline, frame_job: Callable[..., object]) -> None:
+    jobs = [frame_job(np.zeros((48, 64, 3), np.uint8), at=at, previous=at - 0.5) for at in (8.0, 8.5, 11.5, 12.0)]
     seen = pipeline.analyse_frames(jobs)  # type: ignore[arg-type]
     assert ["objects" in observation.measures for observation in seen] == [True, False, False, True]
     assert seen[0].measures["objects"] == {"found": [], "size_wh": [64, 48]}

@@ -13,6 +13,7 @@ from detection.engine.detectors import DETECTORS, DetectorEntry
 from detection.engine.media import AudioWindow
 from detection.engine.pipeline import AudioJob, Pipeline, PipelineError
 from detection.engine.policy import Detectors, Policy
+from detection.engine.samples import VideoSample
 from detection.engine.weights import load_manifest
 from tests.engine.scenes import room
 
@@ -182,3 +183,14 @@ def test_a_loaded_pipeline_tells_what_runs_where(pipeline):
     assert all(model.mean_ms > 0 for model in models)
     order = [detector.name for detector in (*pipeline._video, *pipeline._audio)]
     assert [name for name in order if name in needed] == list(needed)
+
+
+def test_sessions_do_not_all_look_at_the_same_moment(frame_job):
+    def looks(phase):
+        """Return the seconds at which a look each two seconds is due."""
+        jobs = [frame_job(flat(0, 0, 0), at=at, previous=at - 0.5, phase=phase) for at in np.arange(10.0, 20.0, 0.5)]
+        return [job.frame.captured_at for job in jobs if VideoSample(job).is_due(2.0)]
+
+    assert looks(0.0) == [10, 12, 14, 16, 18]
+    assert looks(0.5) == [11, 13, 15, 17, 19]
+    assert looks(0.25) == [11.5, 13.5, 15.5, 17.5, 19.5]
