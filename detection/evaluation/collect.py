@@ -103,7 +103,7 @@ _PEOPLE = (
 _TRAINING = "tr"
 """How the names of the corpus' training part begin. What our thresholds were chosen on is never mixed with the rest."""
 _TRAINED_ON = " The training part: thresholds of ours were chosen on it."
-_HELD_OUT = " Development and test part: nothing of ours was chosen on them."
+_SEEN = " Development and test part: seen while the audio detectors were chosen, so not held out."
 _TALK = "Excerpts of 30 s of the AMI Meeting Corpus (CC BY 4.0), from the tests of the package pyannote.audio 4.0.7."
 
 
@@ -162,7 +162,7 @@ def make_speakers(directory: Path, registry: PackageRegistry, *, trained_on: boo
             f"SPEAKER {name} 1 {t.start_s:.3f} {t.end_s - t.start_s:.3f} <NA> <NA> {t.speaker} <NA> <NA>" for t in turns
         ]
         (directory / f"{name}.rttm").write_text("\n".join(lines) + "\n")
-    return _TALK + (_TRAINED_ON if trained_on else _HELD_OUT)
+    return _TALK + (_TRAINED_ON if trained_on else _SEEN)
 
 
 def make_speech(directory: Path, registry: PackageRegistry, *, trained_on: bool = False) -> str:
@@ -173,7 +173,7 @@ def make_speech(directory: Path, registry: PackageRegistry, *, trained_on: bool 
         for start_s, end_s in united((turn.start_s, turn.end_s) for turn in turns)
     ]
     write_table(directory / "segments.csv", ["audio", "start_s", "end_s", "subject"], rows)
-    part = _TRAINED_ON if trained_on else _HELD_OUT
+    part = _TRAINED_ON if trained_on else _SEEN
     return f"{_TALK}{part} Speech is whenever somebody speaks, by the corpus' own turns."
 
 
