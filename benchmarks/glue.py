@@ -87,8 +87,9 @@ async def publish(sessions: Sequence[ExamSession], jpegs: Sequence[bytes], *, ra
             while await client.llen("vision") > 4 * CANDIDATES:  # noqa: ASYNC110  # Redis has no event for it
                 await asyncio.sleep(0.02)
     spent = time.process_time() - started
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    while not running.done():  # asyncio.wait_for of Python 3.11, which redis-py uses, may swallow a cancellation
+        running.cancel()
+        await asyncio.wait([running], timeout=0.1)
     await publisher.finish(timeout_s=5)
     await client.aclose()
     return spent
