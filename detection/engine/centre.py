@@ -91,7 +91,7 @@ def _densest(samples: NDArray[np.float64], usual: Place) -> list[float]:
         near = np.abs(points - middle) <= _AROUND_DEG + 1e-6
         evidence = weights[near].sum()
         middle = weights[near] @ points[near] / evidence
-    rest = (evidence * middle + _USUAL_WEIGHT * complex(*usual)) / (evidence + _USUAL_WEIGHT)
+    rest = complex((evidence * middle + _USUAL_WEIGHT * complex(*usual)) / (evidence + _USUAL_WEIGHT))
     away = np.abs(points - rest)
     of_place = away[away <= _REACH_WITHIN_DEG]
     reach = np.percentile(of_place, _REACH_SHARE) if len(samples) >= LEARNT_FROM and len(of_place) else 0.0
@@ -101,5 +101,9 @@ def _densest(samples: NDArray[np.float64], usual: Place) -> list[float]:
 
 def _spread(points: NDArray[np.complex128]) -> float:
     """Return the standard deviation in one direction, estimated by the median deviation from the medians."""
-    off = [abs(value - median(axis)) for axis in (points.real.tolist(), points.imag.tolist()) for value in axis]
+    off: list[float] = []
+    for axis in (points.real, points.imag):
+        values = [float(value) for value in axis]
+        middle = median(values)
+        off += [abs(value - middle) for value in values]
     return 1.4826 * median(off)

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from detection.engine.adapters import chosen_models, with_chosen
+from detection.engine.batching import SIZES
 from detection.engine.detectors import DETECTORS, DetectorEntry
 from detection.engine.detectors.faces import FaceDetector
 from detection.engine.detectors.identity import FaceEmbedder
@@ -153,7 +154,9 @@ class Pipeline:
     def _warm_up(self) -> None:
         """Run each network once on nothing: memory is laid out, and on a GPU kernels are chosen."""
         frame = Frame("", np.zeros((480, 640, 3), np.uint8), 0.0)
-        self.analyse_frames([FrameJob(frame, None, None, Policy())])
+        sizes = SIZES if any(model.batches for model in self.models) else SIZES[:1]
+        for size in sizes:
+            self.analyse_frames([FrameJob(frame, None, None, Policy())] * size)
         silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
         self.analyse_audio([AudioJob(AudioWindow("", silence, 0, 0.0, 1.0), Policy())])
         somewhere = np.array([[300, 200], [340, 200], [320, 225], [305, 245], [335, 245]], np.float32)
@@ -166,7 +169,8 @@ class Pipeline:
             if isinstance(detector, WarmsUp):
                 detector.warm_up()
         if "identity" in self._detectors:
-            self.embedder.probe([(frame.image, face)])
+            for size in sizes:
+                self.embedder.probe([(frame.image, face)] * size)
 
 
 def _load(reference: str, device: str) -> Model:

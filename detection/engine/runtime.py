@@ -43,6 +43,14 @@ CUDA = "CUDAExecutionProvider"
 LITERT = "LiteRT"
 """Its CPU kernels; the other two are ONNX Runtime's own names."""
 _PROVIDERS: Mapping[str, tuple[str, ...]] = {"cpu": (CPU,), "cuda": (CUDA, CPU)}
+_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    CUDA: {
+        # The default tries every algorithm for each new shape: seconds on each change of the batch's size.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        # Doubling at each growth would take memory that other workers on the same GPU need.
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+}
 
 _SMOOTHING = 0.05
 """Weight of the newest run in ``mean_ms``: the mean follows about the last twenty runs."""
@@ -148,7 +156,9 @@ def session_options(device: str) -> tuple[ort.SessionOptions, list[str]]:
 def _open_session(path: Path, device: str, name: str) -> Any:
     options, wanted = session_options(device)
     try:
-        session = ort.InferenceSession(str(path), sess_options=options, providers=wanted)
+        session = ort.InferenceSession(
+            str(path), sess_options=options, providers=[(name, dict(_OPTIONS.get(name, {}))) for name in wanted]
+        )
     except Exception as error:  # ONNX Runtime has a class per cause, all of them mean the same here
         raise RuntimeModelError(f"{path} cannot be loaded as an ONNX model: {error}") from error
     if device == "cuda" and session.get_providers()[0] != CUDA:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.engine.batching import stacks
 from detection.engine.model import Array, Model
 from detection.engine.observations import Face
 
@@ -17,7 +18,6 @@ MIN_SCORE = 0.5
 NMS_IOU = 0.3
 """Overlap from which two boxes are one face, as in OpenCV's FaceDetectorYN."""
 
-_MAX_BATCH = 32
 _MAX_CANDIDATES = 500
 """Boxes looked at per picture; more are noise, and comparing them all with one another would take seconds."""
 _STRIDES = (8, 16, 32)
@@ -44,20 +44,11 @@ def find(model: Model, images: Sequence[Image], side: int) -> list[list[Face]]:
 def _run(model: Model, blobs: Sequence[Array]) -> list[list[Array]]:
     """Run the network; return each picture's twelve outputs without the batch dimension."""
     results: list[list[Array]] = []
-    for stack in _stacks(blobs) if model.batches else blobs:
-        outputs = model.run({"input": stack})
-        results += [[output[index] for output in outputs] for index in range(len(stack))]
+    for _, alike in groupby(blobs, key=lambda blob: blob.shape):
+        for stack, count in stacks([blob[0] for blob in alike], batched=model.batches):
+            outputs = model.run({"input": stack})
+            results += [[output[index] for output in outputs] for index in range(count)]
     return results
-
-
-def _stacks(blobs: Sequence[Array]) -> list[Array]:
-    """Join neighbours of one shape into batches of at most ``_MAX_BATCH``."""
-    batches = ([*group] for _, group in groupby(blobs, key=lambda blob: blob.shape))
-    return [
-        np.concatenate(batch[start : start + _MAX_BATCH])
-        for batch in batches
-        for start in range(0, len(batch), _MAX_BATCH)
-    ]
 
 
 def scale_down(image: Image, side: int) -> tuple[Image, float]:

@@ -69,7 +69,7 @@ def test_a_cuda_that_does_not_start_is_loud_too(doubler, caplog, monkeypatch):
     asked = []
 
     def without_cuda(path, sess_options, providers):
-        asked.extend(providers)
+        asked.extend(name for name, _ in providers)
         return open_session(path, sess_options=sess_options, providers=[CPU])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", without_cuda)

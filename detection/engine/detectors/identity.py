@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine import geometry, likeness, quality, refine
+from detection.engine.batching import stacks
 from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, Model
 from detection.engine.observations import VIDEO, Face, FaceQuality, IdentityMeasure
 from detection.engine.policy import EventType, Policy
@@ -22,7 +23,6 @@ EMBEDDING_SIZE = 128
 
 MAX_FACES = 4
 """Faces compared per frame, the largest first; who else is in the picture is MULTIPLE_PERSONS' business."""
-_MAX_BATCH = 32
 OTHER_MODEL = "other_model"
 """Reason of a comparison that was not made: the template is another network's, so the candidate must enrol anew."""
 _LOOK_AGAIN = likeness.CLEAR
@@ -196,14 +196,12 @@ class FaceEmbedder:
         return judge(probes, template, policy, network=self._network, template_clarity=template_clarity)
 
     def _vectors(self, aligned: Sequence[Image]) -> list[NDArray[np.float64]]:
-        size = _MAX_BATCH if self._model.batches else 1
         vectors: list[NDArray[np.float64]] = []
-        for start in range(0, len(aligned), size):
-            crops = np.stack(aligned[start : start + size])
+        for crops, count in stacks(aligned, batched=self._model.batches):
             feed = np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)  # RGB, channels first
             if self._network.scale != 1.0 or self._network.mean != 0.0:
                 feed = (feed - np.float32(self._network.mean)) / np.float32(self._network.scale)
-            vectors += list(self._model.run({self._network.input_name: feed})[0].astype(np.float64))
+            vectors += list(self._model.run({self._network.input_name: feed})[0][:count].astype(np.float64))
         return vectors
 
 
