@@ -107,13 +107,23 @@ class Alert(models.Model):
     event_type = models.CharField(max_length=32)
     phase = models.CharField(max_length=16)
     payload = models.JSONField()
+    position = models.BigIntegerField(
+        null=True,
+        editable=False,
+        help_text="Place in the order of all alerts, given after the commit: alerts/stream.py.",
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = AlertQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["session", "sequence"], name="alert_sequence_once")]
-        indexes = [models.Index(fields=["organisation", "-created_at"], name="alert_recent")]
+        indexes = [
+            models.Index(fields=["organisation", "-created_at"], name="alert_recent"),
+            # Not unique: setting a column of a unique index locks out whoever writes a row that points here.
+            models.Index(fields=["organisation", "position"], name="alert_in_order"),
+            models.Index(fields=["session", "sequence"], condition=models.Q(position=None), name="alert_unplaced"),
+        ]
         ordering = ["session", "sequence"]
 
     def __str__(self) -> str:

@@ -162,4 +162,6 @@ def _deliveries_write(session: ExamSession, alert: Alert) -> list[uuid.UUID]:
 def _announce(session_id: uuid.UUID, alert: Alert, subscription_ids: list[uuid.UUID]) -> None:
     for subscription_id in subscription_ids:
         wake.delivery(subscription_id)
-    broadcast(session_id, {"type": "alert", "data": {"event_id": str(alert.event_id), "sequence": alert.sequence}})
+    news = {"type": "alert", "data": {"event_id": str(alert.event_id), "sequence": alert.sequence}}
+    broadcast(session_id, news)
+    wake.followers(alert.organisation_id, news)

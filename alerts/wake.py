@@ -40,6 +40,11 @@ def group_name(session_id: uuid.UUID) -> str:
     return f"session.{session_id.hex}"
 
 
+def organisation_group_name(organisation_id: int) -> str:
+    """Name the channel-layer group of everybody who follows all alerts of an organisation."""
+    return f"organisation.{organisation_id}"
+
+
 def delivery(subscription_id: uuid.UUID) -> None:
     """Ask a worker to deliver what is due to a subscription; returns at once."""
     _deliveries().put(subscription_id)
@@ -52,6 +57,11 @@ def broadcast(session_id: uuid.UUID, message: dict[str, Any]) -> None:
     database, so that nobody sees them lost, doubled or out of order.
     """
     _broadcasts().put(group_name(session_id), message)
+
+
+def followers(organisation_id: int, message: dict[str, Any]) -> None:
+    """Tell whoever follows an organisation's alerts to look into the database (``alerts.stream``); returns at once."""
+    _broadcasts().put(organisation_group_name(organisation_id), message)
 
 
 class DeliveryWaker:
