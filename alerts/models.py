@@ -129,6 +129,12 @@ class Alert(models.Model):
     def __str__(self) -> str:
         return f"{self.event_type} {self.phase}"
 
+    @property
+    def exam_id(self) -> str | None:
+        """Return the platform's name of the exam, as the alert tells it."""
+        exam_id: str | None = self.payload["metadata"]["exam_id"]
+        return exam_id
+
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def of(self, organisation: Organisation) -> SubscriptionQuerySet:

@@ -162,6 +162,5 @@ def _deliveries_write(session: ExamSession, alert: Alert) -> list[uuid.UUID]:
 def _announce(session_id: uuid.UUID, alert: Alert, subscription_ids: list[uuid.UUID]) -> None:
     for subscription_id in subscription_ids:
         wake.delivery(subscription_id)
-    news = {"type": "alert", "data": {"event_id": str(alert.event_id), "sequence": alert.sequence}}
-    broadcast(session_id, news)
-    wake.followers(alert.organisation_id, news)
+    broadcast(session_id, {"type": "alert", "data": {"event_id": str(alert.event_id), "sequence": alert.sequence}})
+    wake.followers(alert.organisation_id)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from django.db import connection, transaction
 from django.db.models import Max
@@ -44,6 +44,17 @@ _PLACE: Final = """
 """By time of writing, and within a session by sequence whatever the clocks of the workers say."""
 
 
+class Filterable(Protocol):
+    """What filters look at."""
+
+    @property
+    def session_id(self) -> uuid.UUID: ...
+    @property
+    def exam_id(self) -> str | None: ...
+    @property
+    def event_type(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Which alerts are wanted; empty: all. ``session_id`` is our own id, ``exam_ids`` are the platform's names."""
@@ -60,11 +71,11 @@ class Filters:
             alerts = alerts.filter(session__exam__exam_id__in=self.exam_ids)
         return alerts.filter(event_type__in=self.event_types) if self.event_types else alerts
 
-    def match(self, alert: Alert) -> bool:
+    def match(self, alert: Filterable) -> bool:
         """Tell of an alert at hand what ``apply`` asks the database."""
         if self.session_id is not None and alert.session_id != self.session_id:
             return False
-        if self.exam_ids and alert.payload["metadata"]["exam_id"] not in self.exam_ids:
+        if self.exam_ids and alert.exam_id not in self.exam_ids:
             return False
         return not self.event_types or alert.event_type in self.event_types
 

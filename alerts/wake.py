@@ -40,6 +40,10 @@ def group_name(session_id: uuid.UUID) -> str:
     return f"session.{session_id.hex}"
 
 
+EVERYBODY = "alerts"
+"""The channel-layer group of processes that follow the alerts of many organisations."""
+
+
 def organisation_group_name(organisation_id: int) -> str:
     """Name the channel-layer group of everybody who follows all alerts of an organisation."""
     return f"organisation.{organisation_id}"
@@ -59,9 +63,11 @@ def broadcast(session_id: uuid.UUID, message: dict[str, Any]) -> None:
     _broadcasts().put(group_name(session_id), message)
 
 
-def followers(organisation_id: int, message: dict[str, Any]) -> None:
+def followers(organisation_id: int) -> None:
     """Tell whoever follows an organisation's alerts to look into the database (``alerts.stream``); returns at once."""
-    _broadcasts().put(organisation_group_name(organisation_id), message)
+    message = {"type": "alert", "data": {"organisation_id": organisation_id}}
+    for group in (organisation_group_name(organisation_id), EVERYBODY):
+        _broadcasts().put(group, message)
 
 
 class DeliveryWaker:
