@@ -37,7 +37,6 @@ STATUS: Final[Mapping[str, grpc.StatusCode]] = {
     "event_type_unknown": grpc.StatusCode.INVALID_ARGUMENT,
     "session_unknown": grpc.StatusCode.NOT_FOUND,
     "event_unknown": grpc.StatusCode.OUT_OF_RANGE,
-    "client_too_slow": grpc.StatusCode.ABORTED,
     "database_unavailable": grpc.StatusCode.UNAVAILABLE,
     "server_stopping": grpc.StatusCode.UNAVAILABLE,
 }

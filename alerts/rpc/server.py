@@ -54,11 +54,13 @@ class Config:
 
     def options(self) -> Sequence[tuple[str, int]]:
         """Return gRPC's channel arguments."""
+        answer_ms = int(min(self.keepalive_s, 10.0) * 1000)
         return (
             ("grpc.so_reuseport", 0),  # a second server on the port is to fail, not to take half of the clients
             ("grpc.max_receive_message_length", REQUEST_BYTES),
             ("grpc.keepalive_time_ms", int(self.keepalive_s * 1000)),
-            ("grpc.keepalive_timeout_ms", int(min(self.keepalive_s, 10.0) * 1000)),
+            ("grpc.keepalive_timeout_ms", answer_ms),
+            ("grpc.http2.ping_timeout_ms", answer_ms),  # 60 s otherwise, whatever keepalive_timeout_ms says
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", int(CLIENT_PING_S * 900)),

@@ -30,10 +30,15 @@ STREAMS = Gauge("sdproctor_stream_clients", "Clients of the gRPC alert stream.",
 SENT = Counter("sdproctor_stream_alerts", "Alerts sent over gRPC streams.")
 READS = Counter("sdproctor_stream_reads", "Chunks of alerts read for single clients that were behind.")
 ENDED = Counter("sdproctor_stream_ended", "gRPC streams that the server refused or ended, by code.", ["code"])
-for _code in access.STATUS:
+TOO_SLOW: Final = "client_too_slow"
+for _code in (*access.STATUS, TOO_SLOW):
     ENDED.labels(code=_code)
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class _ClientTooSlowError(Exception):
+    """A client that has taken no alert for ``STALL_S``."""
 
 
 class AlertStream:
@@ -57,6 +62,11 @@ class AlertStream:
             except RefusalError as refusal:
                 ENDED.labels(code=refusal.code).inc()
                 await context.abort(refusal.status, refusal.detail, refusal.trailers)
+            except _ClientTooSlowError:
+                ENDED.labels(code=TOO_SLOW).inc()
+                # A status would queue behind the alert that is not taken. A call given up is reset: the client sees
+                # CANCELLED.
+                raise asyncio.CancelledError from None
 
     async def _serve(self, request: bytes, context: Context) -> None:
         self._require_running()
@@ -121,7 +131,7 @@ async def _send(context: Context, data: bytes) -> None:
         async with asyncio.timeout(STALL_S):
             await context.write(data)
     except TimeoutError:
-        raise RefusalError("client_too_slow", f"No alert was taken for {STALL_S:g} s.") from None
+        raise _ClientTooSlowError from None
     SENT.inc()
 
 

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
-from collections.abc import AsyncIterator
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from accounts.api_keys import api_key_create
 from accounts.models import Organisation
+from alerts.models import Alert
 from alerts.rpc import alerts_pb2
 from alerts.rpc.messages import STREAM
 from alerts.rpc.server import Config, StreamServer
+from tests.alerts import builders
+from tests.alerts.test_daphne import ROOT, _database_url
 
+FIXED_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536))
+"""Options of a client that lets 64 KiB come before it reads; by default it would widen that on a fast line."""
 PATH = f"/{STREAM}/Subscribe"
 Call = grpc.aio.UnaryStreamCall[bytes, alerts_pb2.Alert]
 
@@ -77,3 +89,55 @@ async def silent(call: Call, for_s: float = 0.3) -> bool:
     reading = asyncio.ensure_future(call.read())
     done, _ = await asyncio.wait({reading}, timeout=for_s)
     return not done
+
+
+def fill(owner: Organisation, count: int, *, padding: int = 0) -> list[str]:
+    """Write many alerts of one session at once, larger by ``padding`` bytes; return their ids in order."""
+    first = builders.apply(builders.session(owner))
+    rows = []
+    for sequence in range(2, count + 1):
+        event_id = uuid.uuid4()
+        metadata = first.payload["metadata"] | {"sequence": sequence, "padding": "x" * padding}
+        payload = first.payload | {"event_id": str(event_id), "metadata": metadata}
+        rows.append(
+            Alert(
+                event_id=event_id,
+                organisation=owner,
+                session=first.session,
+                incident=first.incident,
+                sequence=sequence,
+                event_type=first.event_type,
+                phase=first.phase,
+                payload=payload,
+            )
+        )
+    Alert.objects.bulk_create(rows, batch_size=500)
+    return [str(first.event_id), *(str(row.event_id) for row in rows)]
+
+
+@contextlib.contextmanager
+def stream_process(log: Path, port: int, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``manage.py serve_alerts`` on the test database, listening when the block begins."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve_alerts"],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": _database_url(), "GRPC_PORT": str(port), **environment},
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            until = time.monotonic() + 40
+            while not listens(port):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < until, log.read_text()
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(15)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -203,9 +203,7 @@ async def test_a_call_without_a_valid_key_learns_why_it_is_refused(channel: grpc
         assert (status, trailers[access.CODE_KEY]) == (code, name)
 
 
-async def test_wrong_keys_are_counted_by_address(
-    channel: grpc.aio.Channel, settings: Any, redis_client: Any
-) -> None:
+async def test_wrong_keys_are_counted_by_address(channel: grpc.aio.Channel, settings: Any, redis_client: Any) -> None:
     settings.RATE_LIMITS = settings.RATE_LIMITS | {"failed_authentication": "2/h"}
     for code in (Code.UNAUTHENTICATED, Code.UNAUTHENTICATED, Code.RESOURCE_EXHAUSTED):
         status, trailers, _ = await refusal(subscribe(channel, "sdp_0_0"))
