@@ -23,22 +23,15 @@ logger = logging.getLogger(__name__)
 
 RECHECK_S: Final = 30.0
 """How often a client's key is checked again: keys are revoked and expire."""
-STALL_S: Final = 300.0
-"""How long a client may take to make room for the next alert."""
 
 STREAMS = Gauge("sdproctor_stream_clients", "Clients of the gRPC alert stream.", multiprocess_mode="livesum")
 SENT = Counter("sdproctor_stream_alerts", "Alerts sent over gRPC streams.")
 READS = Counter("sdproctor_stream_reads", "Chunks of alerts read for single clients that were behind.")
 ENDED = Counter("sdproctor_stream_ended", "gRPC streams that the server refused or ended, by code.", ["code"])
-TOO_SLOW: Final = "client_too_slow"
-for _code in (*access.STATUS, TOO_SLOW):
+for _code in access.STATUS:
     ENDED.labels(code=_code)
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
-
-
-class _ClientTooSlowError(Exception):
-    """A client that has taken no alert for ``STALL_S``."""
 
 
 class AlertStream:
@@ -62,11 +55,6 @@ class AlertStream:
             except RefusalError as refusal:
                 ENDED.labels(code=refusal.code).inc()
                 await context.abort(refusal.status, refusal.detail, refusal.trailers)
-            except _ClientTooSlowError:
-                ENDED.labels(code=TOO_SLOW).inc()
-                # A status would queue behind the alert that is not taken. A call given up is reset: the client sees
-                # CANCELLED.
-                raise asyncio.CancelledError from None
 
     async def _serve(self, request: bytes, context: Context) -> None:
         self._require_running()
@@ -89,17 +77,17 @@ class AlertStream:
             raise RefusalError("database_unavailable", "The database does not answer.") from None
 
     async def _follow(self, context: Context, caller: Caller, start: Start, shared: Recent) -> None:
+        """Send chunk after chunk. One is in hand, and gRPC takes the next alert when the client has made room."""
         position, checked_at = start.position, time.monotonic()
         while True:
-            self._require_running()
-            if time.monotonic() - checked_at >= RECHECK_S:
-                await self._check_again(caller)
-                checked_at = time.monotonic()
             changed = shared.changed  # before the look: what comes after it is not missed
             chunk = shared.after(position, start.filters) or await self._read(start, position)
             for ready in chunk.alerts:
-                await _send(context, ready.data)
+                checked_at = await self._confirm(caller, checked_at)
+                await context.write(ready.data)
+                SENT.inc()
             position = chunk.position
+            checked_at = await self._confirm(caller, checked_at)
             if not chunk.more:
                 await _wait(changed, RECHECK_S)
 
@@ -116,23 +104,18 @@ class AlertStream:
                 READS.inc()
                 return chunk
 
-    async def _check_again(self, caller: Caller) -> None:
+    async def _confirm(self, caller: Caller, checked_at: float) -> float:
+        """Return when the client's right was last checked, now if that was long ago; raise if it is to get no more."""
+        self._require_running()
+        if time.monotonic() - checked_at < RECHECK_S:
+            return checked_at
         with suppress(*AWAY):
             await self._database.run(access.organisation_of, caller)
+        return time.monotonic()
 
     def _require_running(self) -> None:
         if self.stopping.is_set():
             raise RefusalError("server_stopping", "This server is stopping: connect again.")
-
-
-async def _send(context: Context, data: bytes) -> None:
-    """Send one alert once there is room for it: gRPC takes it when the client's window and a small buffer allow."""
-    try:
-        async with asyncio.timeout(STALL_S):
-            await context.write(data)
-    except TimeoutError:
-        raise _ClientTooSlowError from None
-    SENT.inc()
 
 
 async def _wait(changed: asyncio.Event, timeout_s: float) -> None:

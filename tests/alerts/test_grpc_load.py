@@ -12,9 +12,11 @@ import psutil
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from accounts.models import APIKey
 from alerts import stream
-from alerts.rpc import recent, service
+from alerts.rpc import access, recent, service
 from proctor_site.embedded.ports import free_port
 from tests.alerts import builders
 from tests.alerts.builders import on_db
@@ -102,17 +104,21 @@ async def test_clients_that_do_not_read_do_not_grow_the_process(tmp_path: Path) 
         assert grown_mib < unread_mib / 10
 
 
-async def test_a_client_that_takes_nothing_for_too_long_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "STALL_S", 0.5)
+async def test_a_client_that_reads_again_after_its_key_was_revoked_gets_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "RECHECK_S", 0.1)
     owner = await on_db(builders.organisation)()
     key = await on_db(api_key)(owner)
     await on_db(fill)(owner, MANY, padding=PADDING)
     async with serving() as server, slow_channel(server.port) as channel:
-        clients = service.STREAMS._value.get()
+        sent_before = sent()
         call = await admitted(subscribe(channel, key, from_beginning=True))
-        await until(lambda: service.STREAMS._value.get() == clients)
-        code, _, _ = await refusal(call)
-        assert code is grpc.StatusCode.CANCELLED
+        await settled(sent)
+        await on_db(APIKey.objects.update)(revoked_at=timezone.now())
+        code, trailers, _ = await refusal(call)
+        assert (code, trailers[access.CODE_KEY]) == (grpc.StatusCode.UNAUTHENTICATED, "key_revoked")
+        assert sent() - sent_before < 100
 
 
 async def test_a_hundred_clients_share_one_look_into_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
