@@ -150,11 +150,12 @@ class Subscription(models.Model):
 
     class Transport(models.TextChoices):
         WEBHOOK = "webhook"
+        GRPC = "grpc", "gRPC"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="subscriptions")
     transport = models.CharField(max_length=16, choices=Transport.choices)
-    url = models.URLField(max_length=2000)
+    url = models.CharField("address", max_length=2000)
     sealed_secret = models.BinaryField(help_text="Sealed under the key-encryption key; never shown again.")
     event_types = ArrayField(models.CharField(max_length=32), default=list, blank=True, help_text="Empty: all.")
     exam_ids = ArrayField(models.CharField(max_length=128), default=list, blank=True, help_text="Empty: all.")

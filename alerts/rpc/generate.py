@@ -21,7 +21,7 @@ def generate(into: Path) -> int:
             [
                 "protoc",
                 f"-Ialerts/rpc={ROOT / 'proto'}",
-                f"-I{Path(protoc.__file__).parent / '_proto'}",
+                f"-I{Path(str(protoc.__file__)).parent / '_proto'}",
                 f"--python_out={into}",
                 f"--pyi_out={into}",
                 "alerts/rpc/alerts.proto",

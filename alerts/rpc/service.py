@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -42,9 +42,9 @@ class AlertStream:
         self._tail = tail
         self.stopping = asyncio.Event()
 
-    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+    def handler(self) -> grpc.GenericRpcHandler:
         """Return what a server is to call. Messages pass as bytes, so that an alert is written once for all clients."""
-        method = grpc.unary_stream_rpc_method_handler(self.subscribe)
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(self.subscribe)
         return grpc.method_handlers_generic_handler(STREAM, {"Subscribe": method})
 
     async def subscribe(self, request: bytes, context: Context) -> None:

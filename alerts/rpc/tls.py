@@ -29,7 +29,9 @@ class TLSFiles:
         """Return what a server listens with; raise ``TLSFilesError`` when the files cannot be used."""
         latest = _Latest(self)
         return grpc.dynamic_ssl_server_credentials(
-            latest.read(), latest.changed, require_client_authentication=self.client_ca is not None
+            latest.read(),
+            latest.changed,  # type: ignore[arg-type]  # None: nothing new, as gRPC documents
+            require_client_authentication=self.client_ca is not None,
         )
 
 
