@@ -129,21 +129,22 @@ def _outcome(call: _Call, started: float, place: Place) -> Result:
 
 
 def _judge(call: _Call, took_s: float, place: Place) -> Result:
-    code, details = call.code(), call.details() or ""
+    code, said = call.code(), _excerpt(call.details() or "")
     if code is grpc.StatusCode.ALREADY_EXISTS:  # it has had it, and its answer got lost
-        return Answer(None, _excerpt(details), took_s)
+        return Answer(None, said, took_s)
     if code is grpc.StatusCode.UNAVAILABLE:
         CHANNELS.forget(place)
     return TransportError(
-        f"The subscriber answered {code.name}: {details}"[:500],
+        f"The subscriber answered {code.name}: {said}"[:500],
         permanent=code in _PERMANENT,
         retry_after_s=_pushback_s(call),
-        excerpt=_excerpt(details),
+        excerpt=said,
         duration_s=took_s,
     )
 
 
 def _excerpt(text: str) -> str:
+    """Return the first kilobyte, without what PostgreSQL does not store."""
     return text.encode()[:EXCERPT_BYTES].decode(errors="ignore").replace("\x00", "\ufffd")
 
 
