@@ -24,7 +24,8 @@ from alerts.rpc import alerts_pb2
 from alerts.rpc.messages import STREAM
 from alerts.rpc.server import Config, StreamServer
 from tests.alerts import builders
-from tests.alerts.test_daphne import ROOT, _database_url
+from tests.alerts.test_daphne import ROOT
+from tests.alerts.test_daphne import _database_url as database_url
 
 FIXED_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536))
 """Options of a client that lets 64 KiB come before it reads; by default it would widen that on a fast line."""
@@ -122,7 +123,7 @@ def stream_process(log: Path, port: int, **environment: str) -> Iterator[subproc
         process = subprocess.Popen(
             [sys.executable, "manage.py", "serve_alerts"],
             cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": _database_url(), "GRPC_PORT": str(port), **environment},
+            env={**os.environ, "DATABASE_URL": database_url(), "GRPC_PORT": str(port), **environment},
             stdout=output,
             stderr=output,
         )
@@ -141,3 +142,50 @@ def stream_process(log: Path, port: int, **environment: str) -> Iterator[subproc
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Line:
+    """A TCP line to a port of this machine. Frozen it stays open and silent; cut it refuses, until it is restored."""
+
+    def __init__(self, to: int) -> None:
+        self._to = to
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._port = 0
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[int]:
+        """Open the line; its port is yielded."""
+        await self.restore()
+        try:
+            yield self._port
+        finally:
+            self._flows.set()
+            await self.cut()
+
+    def freeze(self) -> None:
+        self._flows.clear()
+
+    async def cut(self) -> None:
+        self._server.close()
+        for writer in tuple(self._writers):
+            writer.close()
+        await asyncio.sleep(0.1)
+
+    async def restore(self) -> None:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers |= {writer, back}
+        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+        self._writers -= {writer, back}
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await self._flows.wait()
+                writer.write(data)
+        writer.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -22,6 +22,7 @@ from tests.alerts import builders
 from tests.alerts.builders import on_db
 from tests.alerts.grpc_peers import (
     FIXED_WINDOW,
+    Line,
     admitted,
     api_key,
     fill,
@@ -152,43 +153,12 @@ def test_a_look_without_news_costs_three_small_queries(transactional_db: None) -
     assert len(queries) == 3
 
 
-class FrozenLine:
-    """A TCP line to a server that can be frozen: open, and silent."""
-
-    def __init__(self, port: int) -> None:
-        self._to = port
-        self._flows = asyncio.Event()
-        self._flows.set()
-
-    @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[int]:
-        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-
-    def freeze(self) -> None:
-        self._flows.clear()
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._to)
-        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                await self._flows.wait()
-                writer.write(data)
-        writer.close()
-
-
 async def test_a_client_that_vanished_without_a_word_is_noticed() -> None:
     owner = await on_db(builders.organisation)()
     key = await on_db(api_key)(owner)
     clients = service.STREAMS._value.get()
     async with serving(keepalive_s=1.0) as server:
-        line = FrozenLine(server.port)
+        line = Line(server.port)
         async with line.open() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = await admitted(subscribe(channel, key))
             await asyncio.sleep(3)  # pings are answered, the stream stays

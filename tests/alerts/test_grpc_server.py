@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -10,17 +11,19 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
 import redis
 from django.core.management import CommandError, call_command
 from google.protobuf.json_format import MessageToDict
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from accounts.models import Organisation
 from alerts.models import Alert
 from alerts.rpc import alerts_pb2, generate
-from alerts.rpc.messages import alert_message
+from alerts.rpc.messages import STREAM, alert_message
 from alerts.rpc.tls import TLSFiles
 from detection.messages import stream_heartbeat_key
 from proctor_site.embedded.ports import free_port
@@ -28,7 +31,17 @@ from proctor_site.health import stream_part
 from tests.alerts import builders
 from tests.alerts.builders import on_db
 from tests.alerts.certificates import Authority
-from tests.alerts.grpc_peers import admitted, api_key, refusal, serving, stream_process, subscribe, take
+from tests.alerts.grpc_peers import (
+    Line,
+    admitted,
+    api_key,
+    database_url,
+    refusal,
+    serving,
+    stream_process,
+    subscribe,
+    take,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[2]
@@ -211,6 +224,34 @@ async def test_alerts_come_while_redis_is_away(tmp_path: Path, redis_client: red
             call = await admitted(subscribe(channel, key))
             alert = await on_db(lambda: builders.apply(builders.session(owner)))()
             assert [got.event_id for got in await take(call, 1)] == [str(alert.event_id)]
+
+
+async def test_a_database_that_is_away_is_waited_for(tmp_path: Path, redis_client: redis.Redis) -> None:
+    owner, key = await on_db(tenant)()
+    port, direct = free_port(), urlsplit(database_url())
+    assert direct.port is not None
+    line = Line(direct.port)
+    async with line.open() as to_database:
+        through_line = direct._replace(netloc=direct.netloc.replace(f":{direct.port}", f":{to_database}")).geturl()
+        process = stream_process(tmp_path / "stream.log", port, DATABASE_URL=through_line)
+        stack = contextlib.ExitStack()
+        try:
+            await asyncio.to_thread(stack.enter_context, process)
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                call = await admitted(subscribe(channel, key))
+                stub = health_pb2_grpc.HealthStub(channel)
+                watch = stub.Watch(health_pb2.HealthCheckRequest(service=STREAM))
+                assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+                await line.cut()
+                alert = await on_db(lambda: builders.apply(builders.session(owner)))()
+                assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+                code, trailers, _ = await refusal(subscribe(channel, key))
+                assert (code, trailers["sdproctor-code"]) == (grpc.StatusCode.UNAVAILABLE, "database_unavailable")
+                await line.restore()
+                assert [got.event_id for got in await take(call, 1)] == [str(alert.event_id)]
+                assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        finally:
+            await asyncio.to_thread(stack.close)
 
 
 def test_a_second_server_on_the_port_says_so_and_ends(tmp_path: Path) -> None:
