@@ -1,7 +1,8 @@
 """What one analysed frame costs beyond its models: message, rules, rows, alerts.
 
 A real prefork worker of one process is fed by the gateway's own publisher; its processor time, main process included,
-is compared with a bare loop that decodes the same JPEGs and runs the same models on them, in this run, on this machine.
+is compared with a bare loop that decodes the same JPEGs and runs the same models on them, in this run, on this machine,
+and at the same pace: after a pause a processor runs the same models slower.
 """
 
 from __future__ import annotations
@@ -48,10 +49,15 @@ def pictures() -> list[bytes]:
     return jpegs
 
 
-def bare_loop_ms(pipeline: Pipeline, jpegs: Sequence[bytes], template: Any) -> float:
-    """Return the processor milliseconds per frame of decoding and models alone."""
-    policy, started = Policy(), time.process_time()
+def bare_loop_ms(pipeline: Pipeline, jpegs: Sequence[bytes], template: Any, *, rate: float | None) -> float:
+    """Return the processor milliseconds per frame of decoding and models alone, at ``rate`` rounds of all candidates.
+
+    None: as fast as it goes.
+    """
+    policy, started, began = Policy(), time.process_time(), time.monotonic()
     for index, jpeg in enumerate(jpegs):
+        if rate is not None:
+            time.sleep(max(0.0, began + index / (rate * CANDIDATES) - time.monotonic()))
         at = index / RATE
         frame = Frame(str(index), decode_frame(jpeg), at)
         pipeline.analyse_frames([FrameJob(frame, template, at - 1 / RATE if index else None, policy)])
@@ -81,8 +87,9 @@ async def publish(sessions: Sequence[ExamSession], jpegs: Sequence[bytes], *, ra
             while await client.llen("vision") > 4 * CANDIDATES:  # noqa: ASYNC110  # Redis has no event for it
                 await asyncio.sleep(0.02)
     spent = time.process_time() - started
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    while not running.done():  # asyncio.wait_for of Python 3.11, which redis-py uses, may swallow a cancellation
+        running.cancel()
+        await asyncio.wait([running], timeout=0.1)
     await publisher.finish(timeout_s=5)
     await client.aclose()
     return spent
@@ -129,40 +136,46 @@ def make_sessions(template: Any) -> list[ExamSession]:
 
 
 def run(*, rounds: int) -> dict[str, Any]:
-    """Measure at the pace of eight candidates and as fast as one process goes."""
+    """Measure at the pace of eight candidates and as fast as one process goes, ``rounds`` half minutes of each."""
     pipeline = Pipeline.load()
     template = pipeline.embedder.embed(photograph := read_photograph("photo_a_1"), pipeline.faces.detect(photograph)[0])
     jpegs = pictures()
+    modes: dict[str, list[dict[str, Any]]] = {"paced": [], "saturated": []}
     with bed.own_services():
-        bare: list[float] = []
-
-        def measure_bare() -> None:  # before, between and after: the machine is not equally fast all the time
-            bare.extend(bare_loop_ms(pipeline, jpegs, template) for _ in range(2))
-
-        measure_bare()
         client = redis.Redis.from_url(os.environ["REDIS_URL"])
         command = ("celery", "-A", "proctor_site", "worker", "-Q", "vision", "-c", "1", "--loglevel", "WARNING")
         with bed.process(*command, log="glue-worker") as worker:
             bed.wait_for("the worker", lambda: client.keys("heartbeat:worker:*"))
             measure(worker, make_sessions(template), jpegs[:8], rate=None)
-            paced = measure(worker, make_sessions(template), jpegs * rounds, rate=RATE)
-            measure_bare()
-            saturated = measure(worker, make_sessions(template), jpegs * rounds, rate=None)
-        measure_bare()
-    return figures(statistics.median(bare), {"paced": paced, "saturated": saturated})
+            bare_loop_ms(pipeline, jpegs, template, rate=None)
+            for _ in range(rounds):
+                for mode, rate in (("paced", RATE), ("saturated", None)):
+                    # The machine is not equally fast all the time: the bare loop runs before and after.
+                    bare_ms = [bare_loop_ms(pipeline, jpegs, template, rate=rate)]
+                    spent = measure(worker, make_sessions(template), jpegs, rate=rate)
+                    bare_ms.append(bare_loop_ms(pipeline, jpegs, template, rate=rate))
+                    modes[mode].append(with_glue(spent, statistics.fmean(bare_ms)))
+    return figures({mode: sorted(runs, key=glue_of)[len(runs) // 2] for mode, runs in modes.items()})
 
 
-def figures(bare_ms: float, modes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def with_glue(mode: dict[str, Any], bare_ms: float) -> dict[str, Any]:
     """Add what the budget is about."""
-    for mode in modes.values():
-        spent = mode["worker_ms_per_frame"] + mode["publisher_ms_per_frame"]
-        mode["glue_ms_per_frame"] = round(spent - bare_ms, 2)
-        mode["ratio"] = round(spent / bare_ms, 2)
-    worst = max(mode["glue_ms_per_frame"] for mode in modes.values())
+    spent = mode["worker_ms_per_frame"] + mode["publisher_ms_per_frame"]
+    glue = {"glue_ms_per_frame": round(spent - bare_ms, 2), "ratio": round(spent / bare_ms, 2)}
+    return mode | {"bare_loop_ms_per_frame": round(bare_ms, 2)} | glue
+
+
+def glue_of(mode: dict[str, Any]) -> float:
+    """Return a run's glue."""
+    return float(mode["glue_ms_per_frame"])
+
+
+def figures(modes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what is reported: the median run of each mode, and the worse of the two against the budget."""
+    worst = max(map(glue_of, modes.values()))
     return {
         "what": f"{CANDIDATES} candidates, {RATE:g} frames a second each, one worker process; glue = worker + publisher"
-        " - bare loop of JPEG decoding and models",
-        "bare_loop_ms_per_frame": round(bare_ms, 2),
+        " - bare loop of JPEG decoding and models at the same pace",
         "glue_ms_per_frame": worst,
         "budget_ms_per_frame": BUDGET_MS,
         "within_budget": worst <= BUDGET_MS,
@@ -174,7 +187,7 @@ def figures(bare_ms: float, modes: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1, help="half minutes")
+    parser.add_argument("--rounds", type=int, default=3, help="half minutes of each mode; the median is reported")
     bed.report("glue", run(rounds=parser.parse_args().rounds))
 
 

@@ -1,4 +1,4 @@
-"""Collect queued samples of many candidates into batches, one pool job each."""
+"""Collect queued samples of many candidates into batches, one pool job each. A message names one or a few samples."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from celery.worker.request import Request
 from celery_batches import Batches
 from celery_batches.trace import apply_batches_task
 
+from detection.messages import SAMPLES
+
 logger = logging.getLogger(__name__)
 
 
 class SampleBatches(Batches):  # type: ignore[misc]  # celery-batches ships no types
-    """celery-batches for samples: ``run`` receives a list of the messages' keyword arguments.
+    """celery-batches for samples: ``run`` receives the list of the samples that the messages name.
 
     It differs from the original where that would lose or delay samples:
 
@@ -29,9 +31,9 @@ class SampleBatches(Batches):  # type: ignore[misc]  # celery-batches ships no t
 
     abstract = True
     flush_every = 8
-    # Eight candidates send three frames in this time. The cost around the models is per batch and wake-up: waiting a
-    # tenth of a second on average buys a third of it.
-    flush_interval = 0.2
+    # The cost around the models is per batch and wake-up. The gateway waits as long already for samples that travel
+    # together, so what comes within this time comes from other gateways, or is the next message.
+    flush_interval = 0.1
     acks_late = True
     ignore_result = True
 
@@ -57,12 +59,19 @@ class SampleBatches(Batches):  # type: ignore[misc]  # celery-batches ships no t
         while not self._buffer.empty():
             self._waiting.append(self._buffer.get_nowait())
         while self._waiting and self._under_way < (self._pool.num_processes or 1):
-            count = min(len(self._waiting), self.flush_every)
-            self.flush([self._waiting.popleft() for _ in range(count)])
+            self.flush(self._next_batch())
         # What still waits is sent when a process is free; the next message starts the timer again.
         if self._tref is not None:
             self._tref.cancel()
             self._tref = None
+
+    def _next_batch(self) -> list[Request]:
+        """Take the oldest messages, together ``flush_every`` samples at most, but always one."""
+        batch = [self._waiting.popleft()]
+        count = len(_samples(batch[0]))
+        while self._waiting and (count := count + len(_samples(self._waiting[0]))) <= self.flush_every:
+            batch.append(self._waiting.popleft())
+        return batch
 
     def flush(self, requests: list[Request]) -> None:
         """Run one batch in the pool; acknowledge its messages when it is done, requeue them if its process died."""
@@ -91,7 +100,13 @@ class SampleBatches(Batches):  # type: ignore[misc]  # celery-batches ships no t
                     request.acknowledge()
             finish()
 
-        arguments = [request.kwargs for request in requests]
+        arguments = [sample for request in requests for sample in _samples(request)]
         self._pool.apply_async(
             apply_batches_task, (self, (arguments,), 0, None), callback=on_return, error_callback=on_error
         )
+
+
+def _samples(request: Request) -> list[Any]:
+    """Return what a message names; one without samples counts as a sample, which the task will not understand."""
+    samples = request.kwargs.get(SAMPLES)
+    return samples if isinstance(samples, list) else [request.kwargs]

@@ -108,13 +108,19 @@ class Browser(enum.StrEnum):
 @dataclass(frozen=True, slots=True)
 class _Message:
     def to_dict(self) -> dict[str, Any]:
-        """Turn into a JSON-able dictionary, the task's keyword arguments."""
+        """Turn into a JSON-able dictionary: one of ``SAMPLES``, or the keyword arguments of a task that takes one."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Build from ``to_dict``'s result; an unknown or missing field raises ``TypeError``."""
         return cls(**data)
+
+
+SAMPLES = "samples"
+"""Keyword argument of the analysing tasks: one message names a few samples, since what it costs is mostly its own."""
+SAMPLES_PER_MESSAGE = 4
+"""At most; half a worker's batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from detection.messages import (
     QUEUE_AUDIO,
     QUEUE_VISION,
     SAMPLE_DEADLINE_S,
+    SAMPLES,
+    SAMPLES_PER_MESSAGE,
     TASK_ANALYSE_AUDIO,
     TASK_ANALYSE_FRAMES,
     TASK_NOTE_TECHNICAL,
@@ -40,8 +42,12 @@ from media_gateway.past import PastWindows
 logger = logging.getLogger(__name__)
 
 _QUEUES: Mapping[Stream, str] = {Stream.VIDEO: QUEUE_VISION, Stream.AUDIO: QUEUE_AUDIO}
+_TASKS: Mapping[Stream, str] = {Stream.VIDEO: TASK_ANALYSE_FRAMES, Stream.AUDIO: TASK_ANALYSE_AUDIO}
 _TIMEOUT_S = 2.0
 _TICK_S = 0.5
+_LINGER_S = 0.12
+"""Samples wait so long for others to travel with: what a message costs, here, in Redis and in the worker that takes it,
+is mostly the round trip. The worker waits as much less for its batch to fill."""
 _CHECK_INTERVAL_S = 1.0
 _BATCH = 64
 _MAX_SAMPLES = 512
@@ -157,6 +163,8 @@ class Publisher:
                     await self._wake.wait()
             except TimeoutError:
                 pass
+            if self._samples and not self._technical:
+                await asyncio.sleep(_LINGER_S)
             self._wake.clear()
             await self._step(time.monotonic())
 
@@ -237,8 +245,9 @@ class Publisher:
                 for notes in technical.values():
                     for note in notes:
                         self._push_once(pipeline, note)
-                for sample in samples:
-                    self._stage(pipeline, sample, last_at)
+                for stream in _TASKS:
+                    messages = [self._stage(pipeline, s, last_at) for s in samples if s.stream is stream]
+                    self._push(pipeline, stream, messages)
                 await pipeline.execute()
         except BaseException:
             for sample in samples:
@@ -247,18 +256,20 @@ class Publisher:
         self._last_at |= last_at
         self._count(samples, technical)
 
-    def _stage(self, pipeline: Pipeline, sample: _Sample, last_at: dict[tuple[str, Stream], float]) -> None:
-        """Add the bytes and the message of ``sample``; note its end in ``last_at``."""
+    def _stage(
+        self, pipeline: Pipeline, sample: _Sample, last_at: dict[tuple[str, Stream], float]
+    ) -> FrameMessage | AudioMessage:
+        """Add the bytes of ``sample``, note its end in ``last_at``; return its message."""
         session_id, sample_id = sample.session_id, uuid.uuid4().hex
         previous_at = last_at.get((session_id, sample.stream), self._last_at.get((session_id, sample.stream)))
         last_at[session_id, sample.stream] = sample.ended_at
         deadline = sample.ended_at + SAMPLE_DEADLINE_S
         message: FrameMessage | AudioMessage
         if sample.stream is Stream.VIDEO:
-            key, task = frame_key(session_id, sample_id), TASK_ANALYSE_FRAMES
+            key = frame_key(session_id, sample_id)
             message = FrameMessage(session_id, sample_id, key, sample.started_at, previous_at, deadline)
         else:
-            key, task = audio_key(session_id, sample_id), TASK_ANALYSE_AUDIO
+            key = audio_key(session_id, sample_id)
             past = self._past.setdefault(session_id, PastWindows())
             message = AudioMessage(
                 session_id,
@@ -273,10 +284,13 @@ class Publisher:
             )
             past.add(sample_id, sample.lead_in_samples, sample.started_at, sample.ended_at)
         self._store.stage(pipeline, key, sample.data)
-        self._push(pipeline, _QUEUES[sample.stream], task, message)
+        return message
 
-    def _push(self, pipeline: Pipeline, queue: str, task: str, message: FrameMessage | AudioMessage) -> None:
-        pipeline.lpush(queue, task_message(task, message.to_dict(), queue=queue, origin=self._origin))
+    def _push(self, pipeline: Pipeline, stream: Stream, messages: list[FrameMessage | AudioMessage]) -> None:
+        queue = _QUEUES[stream]
+        for start in range(0, len(messages), SAMPLES_PER_MESSAGE):
+            samples = [message.to_dict() for message in messages[start : start + SAMPLES_PER_MESSAGE]]
+            pipeline.lpush(queue, task_message(_TASKS[stream], {SAMPLES: samples}, queue=queue, origin=self._origin))
 
     def _push_once(self, pipeline: Pipeline, note: _Note) -> None:
         message = task_message(TASK_NOTE_TECHNICAL, note.message.to_dict(), queue=QUEUE_AUDIO, origin=self._origin)

@@ -138,8 +138,9 @@ class Gateway(threading.Thread):
             publisher.offer_frame(self._session_id, self.began_at + at_s, self._pictures[somebody])
             self.offered += 1
         await asyncio.sleep(2)  # gaps are told of when they are over
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        while not running.done():  # asyncio.wait_for of Python 3.11, which redis-py uses, may swallow a cancellation
+            running.cancel()
+            await asyncio.wait([running], timeout=0.1)
         await publisher.finish(timeout_s=15)
         await client.aclose()
 

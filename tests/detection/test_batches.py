@@ -11,6 +11,7 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 
 from detection.batches import SampleBatches
+from detection.messages import SAMPLES
 from detection.tasks import analyse_audio, analyse_frames
 
 
@@ -41,8 +42,8 @@ class Pool:
 class Request:
     """A message taken from the queue."""
 
-    def __init__(self, number: int) -> None:
-        self.kwargs = {"number": number}
+    def __init__(self, *numbers: int) -> None:
+        self.kwargs: dict[str, Any] = {SAMPLES: [{"number": number} for number in numbers]}
         self.fate = ""
 
     def acknowledge(self) -> None:
@@ -74,8 +75,8 @@ def batches() -> SampleBatches:
     return task
 
 
-def receive(task: SampleBatches, count: int) -> list[Request]:
-    requests = [Request(number) for number in range(count)]
+def receive(task: SampleBatches, count: int, *, samples: int = 1) -> list[Request]:
+    requests = [Request(*range(number * samples, (number + 1) * samples)) for number in range(count)]
     for request in requests:
         task._buffer.put(request)
     return requests
@@ -123,6 +124,35 @@ def test_a_batch_has_at_most_eight_and_each_idle_process_gets_one(batches: Sampl
 
     batches._pool.finish()
     assert sizes(batches) == [8, 4]
+
+
+def test_a_batch_counts_samples_whichever_messages_bring_them(batches: SampleBatches) -> None:
+    requests = receive(batches, 3, samples=3)
+
+    batches._do_flush()
+
+    assert batches._pool.jobs[0][0] == [{"number": number} for number in range(6)]
+    batches._pool.finish()
+    assert [request.fate for request in requests] == ["acknowledged", "acknowledged", ""]
+    assert sizes(batches) == [3]
+
+
+def test_a_message_of_more_samples_than_a_batch_has_is_a_batch_of_its_own(batches: SampleBatches) -> None:
+    receive(batches, 2, samples=10)
+
+    batches._do_flush()
+
+    assert sizes(batches) == [10]
+
+
+def test_a_message_that_names_no_samples_is_left_for_the_task_to_report(batches: SampleBatches) -> None:
+    request = Request()
+    request.kwargs = {"samples": "none"}
+    batches._buffer.put(request)
+
+    batches._do_flush()
+
+    assert batches._pool.jobs[0][0] == [{"samples": "none"}]
 
 
 def test_the_batch_of_a_killed_process_goes_back_to_the_queue(batches: SampleBatches) -> None:

@@ -16,7 +16,7 @@ from detection.engine.media import Frame
 from detection.engine.observations import VIDEO, Face, FacesMeasure, Observation, without_private
 from detection.engine.policy import Policy
 from detection.engine.samples import FrameJob, VideoSample
-from detection.engine.surroundings import HIDDEN, SHAPE, place, surroundings
+from detection.engine.surroundings import HIDDEN, SHAPE, place, surroundings, to_text
 from tests.engine.observing import START, play, told
 from tests.engine.scenes import blurred, lit, noisy
 
@@ -157,7 +157,7 @@ def moving(at: float, x: float, room: np.ndarray, *, with_face: bool) -> Observa
     """A face that moves to x, its surroundings with it or not."""
     shifted = np.roll(room, round(x - 320), axis=1) if with_face else room
     face = face_at(x, 220, 110)
-    found = {"decided": False, "place": list(place(face)), "surroundings": list(surroundings(shifted, face))}
+    found = {"decided": False, "place": list(place(face)), "surroundings": to_text(surroundings(shifted, face))}
     return Observation(f"f{at}", VIDEO, START + at, {"faces": {"count": 1, "possible": 1}, "liveness": found})
 
 
@@ -194,7 +194,8 @@ def test_of_a_face_that_keeps_still_or_a_bare_wall_nothing_is_told():
 
 def test_the_surroundings_leave_out_the_face_and_are_never_stored():
     image = textured()
-    cells = np.array(surroundings(image, face_at(320, 240, 100))).reshape(SHAPE)
+    cells = surroundings(image, face_at(320, 240, 100))
+    assert cells.shape == SHAPE
     assert (cells[3:, 6:10] == HIDDEN).all()
     assert (cells[:, 0] != HIDDEN).all()
     stored = without_private(moving(0.0, 320, image, with_face=True).measures)

@@ -24,6 +24,7 @@ import redis
 from detection.messages import (
     QUEUE_AUDIO,
     QUEUE_VISION,
+    SAMPLES,
     TASK_ANALYSE_AUDIO,
     TASK_ANALYSE_FRAMES,
     TASK_NOTE_TECHNICAL,
@@ -125,13 +126,14 @@ class Inbox:
 
     def _sort(self, envelope: dict[str, Any]) -> None:
         _, kwargs, _ = json.loads(base64.b64decode(envelope["body"]))
-        message = _MESSAGES[envelope["headers"]["task"]].from_dict(kwargs)
-        if isinstance(message, FrameMessage):
-            self.frames.append(message)
-        elif isinstance(message, AudioMessage):
-            self.windows.append(message)
-        else:
-            self.technical.append(message)
+        for data in kwargs.get(SAMPLES, [kwargs]):
+            message = _MESSAGES[envelope["headers"]["task"]].from_dict(data)
+            if isinstance(message, FrameMessage):
+                self.frames.append(message)
+            elif isinstance(message, AudioMessage):
+                self.windows.append(message)
+            else:
+                self.technical.append(message)
 
     def kinds(self, session_id: str | None = None) -> list[str]:
         """Return the kinds of technical messages so far, of one session or of all."""

@@ -18,7 +18,7 @@ from detection.engine import geometry, quality
 from detection.engine.model import LIVENESS, Model
 from detection.engine.observations import VIDEO, Face
 from detection.engine.samples import VideoSample
-from detection.engine.surroundings import place, surroundings
+from detection.engine.surroundings import place, surroundings, to_text
 
 MODEL_NAME = LIVENESS
 _INPUT = "serving_default_args_0:0"
@@ -65,7 +65,7 @@ class LivenessMeasure:
     decided: bool
     reason: str
     place: tuple[float, float, float]
-    surroundings: tuple[int, ...]
+    surroundings: NDArray[np.uint8]
     model: str = MODEL_NAME
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class LivenessMeasure:
             "decided": self.decided,
             "reason": self.reason,
             "place": [round(value, 1) for value in self.place],
-            "surroundings": list(self.surroundings),
+            "surroundings": to_text(self.surroundings),
             "model": self.model,
         }
 

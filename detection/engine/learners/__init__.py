@@ -88,7 +88,8 @@ def learn_all(
 
     A learner that raises keeps its state as it was and says so under ``measures["errors"]``.
     """
-    known = dict(memory)
+    known, measures = dict(memory), dict(observation.measures)
+    observation = dataclasses.replace(observation, measures=measures)  # this one and its measures are ours to add to
     for name, learner in learners.items():
         if observation.stream not in learner.streams:
             continue
@@ -96,17 +97,12 @@ def learn_all(
             state, derived = learner.learn(known.get(name, {}), observation, policy)
         except Exception as error:
             logger.exception("Learner %s failed on sample %s", name, observation.sample_id)
-            errors = {**observation.measures.get(ERRORS, {}), name: f"{type(error).__name__}: {error}"}
-            observation = _with(observation, ERRORS, errors)
+            measures[ERRORS] = {**measures.get(ERRORS, {}), name: f"{type(error).__name__}: {error}"}
             continue
         if state:
             known[name] = state
         else:
             known.pop(name, None)
         if derived is not None:
-            observation = _with(observation, name, derived)
+            measures[name] = derived
     return known, observation
-
-
-def _with(observation: Observation, key: str, value: Mapping[str, Any]) -> Observation:
-    return dataclasses.replace(observation, measures={**observation.measures, key: value})

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detection.engine.observations import VIDEO, Observation
 from detection.engine.policy import Policy
-from detection.engine.surroundings import COLUMN_WIDTHS, HIDDEN, ROW_WIDTHS, SHAPE
+from detection.engine.surroundings import COLUMN_WIDTHS, ROW_WIDTHS, from_text
 
 _KEPT_LOOKS = 16
 _WINDOW_S = 30.0
@@ -68,17 +68,12 @@ def _compare(first: list[Any], second: list[Any]) -> float | None:
     across, down = (other_x - x) / mean_width, (other_y - y) / mean_width
     if math.hypot(across, down) < _MIN_SHIFT:
         return None
-    before, after = _grid(cells), _grid(other_cells)
+    before, after = from_text(cells), from_text(other_cells)
     stayed = _shifted(before, across / COLUMN_WIDTHS, down / ROW_WIDTHS)
     seen = np.isfinite(before) & np.isfinite(after) & np.isfinite(stayed)
     if np.count_nonzero(seen) < _MIN_CELLS or _misfit(before, stayed, seen) < _MIN_CONTRAST:
         return None
     return math.log((_misfit(after, stayed, seen) + 1) / (_misfit(after, before, seen) + 1))
-
-
-def _grid(cells: list[int]) -> Grid:
-    grid = np.asarray(cells, np.float64).reshape(SHAPE)
-    return np.where(grid == HIDDEN, np.nan, grid)
 
 
 def _shifted(grid: Grid, columns: float, rows: float) -> Grid:
