@@ -102,19 +102,23 @@ def claim(subscription_id: uuid.UUID) -> Delivery | None:
 def attempt(delivery: Delivery) -> Outcome:
     """Send once; never raises for what the subscriber or the address did."""
     started = time.monotonic()
+    document = delivery.alert.payload
     try:
         message = Outgoing(
             event_id=str(delivery.alert.event_id),
-            body=payload.body(delivery.alert.payload),
+            session_id=document["exam_session_id"],
+            event_type=delivery.alert.event_type,
+            schema_version=document["metadata"]["schema_version"],
+            timestamp=document["timestamp"],
+            body=payload.body(document),
             address=delivery.subscription.url,
-            secret=secret_open(delivery.subscription),
+            secrets=(secret_open(delivery.subscription),),
         )
-        answer = TRANSPORTS[delivery.subscription.transport].send(message)
-    except TransportError as error:
-        return Outcome(None, error, time.monotonic() - started)
     except SealError as error:
         return Outcome(None, TransportError(f"The secret cannot be opened: {error}"), time.monotonic() - started)
-    return Outcome(answer, None, time.monotonic() - started)
+    (result,) = TRANSPORTS[delivery.subscription.transport].send([message])
+    took_s = time.monotonic() - started
+    return Outcome(None, result, took_s) if isinstance(result, TransportError) else Outcome(result, None, took_s)
 
 
 def record(delivery: Delivery, outcome: Outcome) -> None:

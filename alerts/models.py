@@ -107,17 +107,33 @@ class Alert(models.Model):
     event_type = models.CharField(max_length=32)
     phase = models.CharField(max_length=16)
     payload = models.JSONField()
+    position = models.BigIntegerField(
+        null=True,
+        editable=False,
+        help_text="Place in the order of all alerts, given after the commit: alerts/stream.py.",
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = AlertQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["session", "sequence"], name="alert_sequence_once")]
-        indexes = [models.Index(fields=["organisation", "-created_at"], name="alert_recent")]
+        indexes = [
+            models.Index(fields=["organisation", "-created_at"], name="alert_recent"),
+            # Not unique: setting a column of a unique index locks out whoever writes a row that points here.
+            models.Index(fields=["organisation", "position"], name="alert_in_order"),
+            models.Index(fields=["session", "sequence"], condition=models.Q(position=None), name="alert_unplaced"),
+        ]
         ordering = ["session", "sequence"]
 
     def __str__(self) -> str:
         return f"{self.event_type} {self.phase}"
+
+    @property
+    def exam_id(self) -> str | None:
+        """Return the platform's name of the exam, as the alert tells it."""
+        exam_id: str | None = self.payload["metadata"]["exam_id"]
+        return exam_id
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -134,11 +150,12 @@ class Subscription(models.Model):
 
     class Transport(models.TextChoices):
         WEBHOOK = "webhook"
+        GRPC = "grpc", "gRPC"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="subscriptions")
     transport = models.CharField(max_length=16, choices=Transport.choices)
-    url = models.URLField(max_length=2000)
+    url = models.CharField("address", max_length=2000)
     sealed_secret = models.BinaryField(help_text="Sealed under the key-encryption key; never shown again.")
     event_types = ArrayField(models.CharField(max_length=32), default=list, blank=True, help_text="Empty: all.")
     exam_ids = ArrayField(models.CharField(max_length=128), default=list, blank=True, help_text="Empty: all.")

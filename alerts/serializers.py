@@ -11,10 +11,11 @@ from enrollment.models import EXTERNAL_ID
 
 URL_LENGTH = 2000
 LIST_LENGTH = 100
+_ADDRESS = "Of a public host: http(s)://… for webhook, grpc(s)://host:port for grpc."
 
 
 class _SubscriptionFields(serializers.Serializer[Subscription]):
-    url = serializers.CharField(max_length=URL_LENGTH, help_text="http(s) address of a public host.")
+    url = serializers.CharField(max_length=URL_LENGTH, help_text=_ADDRESS)
     secret = serializers.CharField(
         write_only=True,
         required=False,
@@ -45,7 +46,7 @@ class SubscriptionCreateSerializer(_SubscriptionFields):
 class SubscriptionUpdateSerializer(_SubscriptionFields):
     """What can be changed; fields that are left out stay as they are."""
 
-    url = serializers.CharField(max_length=URL_LENGTH, required=False, help_text="http(s) address of a public host.")
+    url = serializers.CharField(max_length=URL_LENGTH, required=False, help_text=_ADDRESS)
 
 
 class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):

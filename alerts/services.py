@@ -163,3 +163,4 @@ def _announce(session_id: uuid.UUID, alert: Alert, subscription_ids: list[uuid.U
     for subscription_id in subscription_ids:
         wake.delivery(subscription_id)
     broadcast(session_id, {"type": "alert", "data": {"event_id": str(alert.event_id), "sequence": alert.sequence}})
+    wake.followers(alert.organisation_id)

@@ -9,7 +9,6 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminTextInputWidget,
-    UnfoldAdminURLInputWidget,
 )
 
 from accounts.problems import Problem
@@ -23,7 +22,12 @@ from enrollment.models import EXTERNAL_ID
 class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
     """A subscription's fields; the secret can be set, never seen."""
 
-    url = forms.URLField(label="Address", max_length=2000, assume_scheme="https", widget=UnfoldAdminURLInputWidget)
+    url = forms.CharField(
+        label="Address",
+        max_length=2000,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="https://… for a webhook, grpcs://host:port for gRPC.",
+    )
     event_types = forms.MultipleChoiceField(
         choices=[(event.value, event.value) for event in EventType],
         required=False,

@@ -8,7 +8,7 @@ import uuid
 from celery import shared_task
 from django.utils import timezone
 
-from alerts import delivery, evidence_sweep, wake
+from alerts import delivery, evidence_sweep, stream, wake
 from alerts.models import Subscription
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,11 @@ def deliver(subscription_id: str) -> None:
 
 @shared_task(name="alerts.sweep")
 def sweep() -> None:
-    """Wake every subscription that has something due: what nobody woke, what failed before, what a dead worker held."""
+    """Wake every subscription that has something due: what nobody woke, what failed before, what a dead worker held.
+
+    Alerts that nobody has read yet get their places in the stream, so that its readers never find many without.
+    """
+    stream.place()
     for subscription_id in Subscription.objects.with_due(timezone.now()).values_list("id", flat=True):
         wake.delivery(subscription_id)
 

@@ -40,6 +40,15 @@ def group_name(session_id: uuid.UUID) -> str:
     return f"session.{session_id.hex}"
 
 
+EVERYBODY = "alerts"
+"""The channel-layer group of processes that follow the alerts of many organisations."""
+
+
+def organisation_group_name(organisation_id: int) -> str:
+    """Name the channel-layer group of everybody who follows all alerts of an organisation."""
+    return f"organisation.{organisation_id}"
+
+
 def delivery(subscription_id: uuid.UUID) -> None:
     """Ask a worker to deliver what is due to a subscription; returns at once."""
     _deliveries().put(subscription_id)
@@ -52,6 +61,13 @@ def broadcast(session_id: uuid.UUID, message: dict[str, Any]) -> None:
     database, so that nobody sees them lost, doubled or out of order.
     """
     _broadcasts().put(group_name(session_id), message)
+
+
+def followers(organisation_id: int) -> None:
+    """Tell whoever follows an organisation's alerts to look into the database (``alerts.stream``); returns at once."""
+    message = {"type": "alert", "data": {"organisation_id": organisation_id}}
+    for group in (organisation_group_name(organisation_id), EVERYBODY):
+        _broadcasts().put(group, message)
 
 
 class DeliveryWaker:

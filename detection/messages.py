@@ -67,6 +67,11 @@ def worker_heartbeat_key(worker_id: str) -> str:
     return f"heartbeat:worker:{worker_id}"
 
 
+def stream_heartbeat_key(process: str) -> str:
+    """Name the Redis key a living gRPC server refreshes (JSON, TTL ``HEARTBEAT_TTL_S``)."""
+    return f"heartbeat:stream:{process}"
+
+
 HEARTBEAT_INTERVAL_S = 5.0
 HEARTBEAT_TTL_S = 20
 

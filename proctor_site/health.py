@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -125,6 +126,16 @@ def alerts_part() -> Part:
     return {"status": UP, "workers": workers}
 
 
+def stream_part() -> Part:
+    """List the gRPC servers that gave a sign of life lately; without one, platforms that follow alerts wait."""
+    if not settings.GRPC_PORT:
+        return {"status": UP, "reason": "switched off", "servers": []}
+    servers = [_scalars(beat) for beat in _heartbeats(messages.stream_heartbeat_key("*"))]
+    if not servers:
+        return {"status": DEGRADED, "reason": "no gRPC server gave a sign of life", "servers": []}
+    return {"status": UP, "servers": servers}
+
+
 def sweeps_part() -> Part:
     """Tell when each sweep was last finished: down without one, degraded when it was not lately."""
     times = {task: _swept_at(task) for task in heartbeats.SWEEPS}
@@ -195,6 +206,7 @@ _PROBES: Final[dict[str, Probe]] = {
     "workers": Probe(workers_part),
     "gateway": Probe(gateway_part),
     "alerts": Probe(alerts_part),
+    "stream": Probe(stream_part),
     "beat": Probe(beat_part),
     "sweeps": Probe(sweeps_part),
 }

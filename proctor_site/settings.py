@@ -215,6 +215,16 @@ STORAGES: dict[str, dict[str, Any]] = {
 }
 ICE_SERVERS = env.json("ICE_SERVERS", default=[])
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
+GRPC_HOST = env.str("GRPC_HOST", default="127.0.0.1")
+GRPC_PORT = env.int("GRPC_PORT", default=50051)  # 0: no stream is offered, and health expects none
+GRPC_TLS_CERTIFICATE = env.str("GRPC_TLS_CERTIFICATE", default="")
+GRPC_TLS_KEY = env.str("GRPC_TLS_KEY", default="")
+GRPC_TLS_CLIENT_CA = env.str("GRPC_TLS_CLIENT_CA", default="")
+GRPC_PUSH_CA = env.str("GRPC_PUSH_CA", default="")
+GRPC_PUSH_CERTIFICATE = env.str("GRPC_PUSH_CERTIFICATE", default="")
+GRPC_PUSH_KEY = env.str("GRPC_PUSH_KEY", default="")
+GRPC_KEEPALIVE_S = env.float("GRPC_KEEPALIVE_S", default=30.0)
+GRPC_MAX_STREAMS = env.int("GRPC_MAX_STREAMS", default=1000)
 KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", default="")
 TRITON_ENABLED = env.bool("TRITON_ENABLED", default=False)
 if TRITON_ENABLED:

@@ -161,7 +161,7 @@ def running_stack(directory: Path, weights_dir: Path) -> Iterator[Stack]:
 
 
 def _environment(directory: Path, database_url: str, weights_dir: Path) -> dict[str, str]:
-    ports = {name: str(free_port()) for name in ("WEB_PORT", "GATEWAY_PORT", "METRICS_PORT")}
+    ports = {name: str(free_port()) for name in ("WEB_PORT", "GATEWAY_PORT", "METRICS_PORT", "GRPC_PORT")}
     (directory / "metrics").mkdir()
     return {
         **os.environ,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from alerts.outgoing import Transport
-from alerts.transports import webhook
+from alerts.transports import grpc, webhook
 
-TRANSPORTS: Mapping[str, Transport] = {"webhook": webhook}
+TRANSPORTS: Mapping[str, Transport] = {"webhook": webhook, "grpc": grpc}
 """By ``Subscription.transport``."""

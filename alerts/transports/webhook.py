@@ -9,14 +9,17 @@ import hmac
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
 
 from alerts import addresses, guarded
-from alerts.outgoing import EXCERPT_BYTES, Answer, Outgoing, TransportError
+from alerts.outgoing import EXCERPT_BYTES, Answer, Outgoing, Result, TransportError, in_order
 
+MAX_BATCH = 8
+HAS_SECRET = True
 SECRET_PREFIX = "whsec_"  # noqa: S105  # a name, not a secret
 SECRET_BYTES = (24, 64)
 """Fewest and most random bytes of a secret."""
@@ -76,8 +79,13 @@ def check(address: str) -> None:
         return
 
 
-def send(message: Outgoing) -> Answer:
-    """POST one alert; return the answer when it is 2xx, raise ``TransportError`` for everything else.
+def send(messages: Sequence[Outgoing]) -> list[Result]:
+    """POST the alerts one after the other; only a 2xx answer is success."""
+    return in_order(messages, _send_one)
+
+
+def _send_one(message: Outgoing) -> Result:
+    """POST one alert.
 
     Takes at most ``guarded.TOTAL_TIMEOUT_S`` and the time to resolve the name, however slowly the other side trickles.
     """
@@ -88,20 +96,21 @@ def send(message: Outgoing) -> Answer:
         "user-agent": USER_AGENT,
         "webhook-id": message.event_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(
-            event_id=message.event_id, timestamp=timestamp, body=message.body, key=secret_bytes(message.secret)
+        "webhook-signature": " ".join(
+            sign(event_id=message.event_id, timestamp=timestamp, body=message.body, key=secret_bytes(secret))
+            for secret in message.secrets
         ),
     }
     with guarded.guarded_session() as (session, exchange):
         try:
             with _post(session, message, headers) as response:
                 if exchange.is_over:  # it broke off within the headers, which the HTTP library takes for their end
-                    raise TransportError(_TOO_SLOW)
+                    return TransportError(_TOO_SLOW)
                 return _judge(response)
         except addresses.AddressRefusedError as error:
-            raise TransportError(str(error)) from None
+            return TransportError(str(error))
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise TransportError(_TOO_SLOW if exchange.is_over else _describe(error)) from error
+            return TransportError(_TOO_SLOW if exchange.is_over else _describe(error))
 
 
 def _post(session: requests.Session, message: Outgoing, headers: dict[str, str]) -> requests.Response:
@@ -115,12 +124,12 @@ def _post(session: requests.Session, message: Outgoing, headers: dict[str, str])
     )
 
 
-def _judge(response: requests.Response) -> Answer:
+def _judge(response: requests.Response) -> Result:
     status = response.status_code
     excerpt = _excerpt(response)
     if 200 <= status < 300:
         return Answer(status, excerpt)
-    raise TransportError(
+    return TransportError(
         f"The subscriber answered {status}.", permanent=status == GONE, gone=status == GONE,
         status_code=status, excerpt=excerpt,
     )  # fmt: skip

@@ -21,7 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from alerts import addresses, guarded
-from alerts.outgoing import Outgoing, TransportError
+from alerts.outgoing import Answer, Outgoing, TransportError
 from alerts.transports import webhook
 from tests.alerts.receiver import Receiver
 
@@ -29,12 +29,23 @@ SECRET = webhook.secret_create()
 EVENT_ID = "3f1c7a52-0d2e-4c55-9f5b-1f1c54b9a001"
 
 
-def message(address: str, secret: str = SECRET) -> Outgoing:
-    return Outgoing(EVENT_ID, json.dumps({"event_id": EVENT_ID, "name": "Zoë"}).encode(), address, secret)
+def message(address: str, *secrets: str, session_id: str = "exam-1", event_id: str = EVENT_ID) -> Outgoing:
+    body = json.dumps({"event_id": event_id, "name": "Zoë"}).encode()
+    return Outgoing(
+        event_id, session_id, "NO_FACE", "1.0", "2026-09-21T14:13:20.250Z", body, address, secrets or (SECRET,)
+    )
+
+
+def send(message: Outgoing) -> Answer:
+    """Send one alert; raise when it was not taken."""
+    (result,) = webhook.send([message])
+    if isinstance(result, TransportError):
+        raise result
+    return result
 
 
 def test_the_stock_library_verifies_what_is_sent(receiver: Receiver) -> None:
-    answer = webhook.send(message(receiver.url()))
+    answer = send(message(receiver.url()))
 
     assert (answer.status_code, answer.excerpt) == (200, "thanks")
     (request,) = receiver.requests
@@ -46,7 +57,7 @@ def test_the_stock_library_verifies_what_is_sent(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("spoil", ["body", "webhook-id", "webhook-timestamp", "secret"])
 def test_the_stock_library_refuses_what_was_changed_on_the_way(receiver: Receiver, spoil: str) -> None:
-    webhook.send(message(receiver.url()))
+    send(message(receiver.url()))
     (request,) = receiver.requests
     body, headers, secret = request.body, dict(request.headers), SECRET
     if spoil == "body":
@@ -61,35 +72,49 @@ def test_the_stock_library_refuses_what_was_changed_on_the_way(receiver: Receive
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_every_2xx_is_success(receiver: Receiver, status: int) -> None:
-    assert webhook.send(message(receiver.url(f"/status/{status}"))).status_code == status
+    assert send(message(receiver.url(f"/status/{status}"))).status_code == status
 
 
 @pytest.mark.parametrize("status", [300, 304, 400, 404, 429, 500, 502, 503])
 def test_everything_else_is_failure_that_may_pass(receiver: Receiver, status: int) -> None:
     with pytest.raises(TransportError) as caught:
-        webhook.send(message(receiver.url(f"/status/{status}")))
+        send(message(receiver.url(f"/status/{status}")))
     assert caught.value.status_code == status
     assert not caught.value.permanent
 
 
 def test_410_is_permanent_and_ends_the_subscription(receiver: Receiver) -> None:
     with pytest.raises(TransportError) as caught:
-        webhook.send(message(receiver.url("/status/410")))
+        send(message(receiver.url("/status/410")))
     assert caught.value.permanent
     assert caught.value.gone
     assert caught.value.excerpt == "why: because"
 
 
+def test_after_a_failed_alert_the_later_ones_of_its_session_are_held(receiver: Receiver) -> None:
+    receiver.statuses = [500, 200]
+    url = receiver.url()
+    sent = [message(url, event_id=name, session_id=name[0]) for name in ("a1", "b1", "a2", "b2")]
+    first, second, third, fourth = webhook.send(sent)
+    assert isinstance(first, TransportError)
+    assert not first.held
+    assert isinstance(third, TransportError)
+    assert third.held
+    assert isinstance(second, Answer)
+    assert isinstance(fourth, Answer)
+    assert [request.headers["webhook-id"] for request in receiver.requests] == ["a1", "b1", "b2"]
+
+
 def test_redirects_are_not_followed(receiver: Receiver) -> None:
     with pytest.raises(TransportError) as caught:
-        webhook.send(message(receiver.url("/redirect")))
+        send(message(receiver.url("/redirect")))
     assert caught.value.status_code == 302
     assert [request.path for request in receiver.requests] == ["/redirect"]
 
 
 def test_only_a_kilobyte_of_a_huge_answer_is_read(receiver: Receiver) -> None:
     started = time.monotonic()
-    answer = webhook.send(message(receiver.url("/big")))
+    answer = send(message(receiver.url("/big")))
     assert answer.excerpt == "x" * 1024
     assert time.monotonic() - started < 3
 
@@ -99,11 +124,11 @@ def test_only_a_kilobyte_of_a_huge_answer_is_read(receiver: Receiver) -> None:
 )
 def test_what_is_no_answer_is_failure(receiver: Receiver, path: str, named: str) -> None:
     with pytest.raises(TransportError, match=named):
-        webhook.send(message(receiver.url(path)))
+        send(message(receiver.url(path)))
 
 
 def test_an_answer_cut_off_after_its_status_counts(receiver: Receiver) -> None:
-    assert webhook.send(message(receiver.url("/cut"))).status_code == 200
+    assert send(message(receiver.url("/cut"))).status_code == 200
 
 
 @pytest.fixture
@@ -117,7 +142,7 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_receiver_that_never_answers_is_left_after_the_read_time_out(receiver: Receiver) -> None:
     started = time.monotonic()
     with pytest.raises(TransportError, match="timed out"):
-        webhook.send(message(receiver.url("/hang")))
+        send(message(receiver.url("/hang")))
     assert time.monotonic() - started < 1.5
 
 
@@ -125,22 +150,22 @@ def test_a_receiver_that_never_answers_is_left_after_the_read_time_out(receiver:
 def test_dripping_headers_are_left_after_the_total_time_out(receiver: Receiver) -> None:
     started = time.monotonic()
     with pytest.raises(TransportError, match="No complete answer in time"):
-        webhook.send(message(receiver.url("/drip-headers")))
+        send(message(receiver.url("/drip-headers")))
     assert 1.0 < time.monotonic() - started < 2.5
 
 
 @pytest.mark.usefixtures("short_times")
 def test_a_dripping_body_is_left_after_the_total_time_out_and_its_status_counts(receiver: Receiver) -> None:
     started = time.monotonic()
-    assert webhook.send(message(receiver.url("/drip-body"))).status_code == 200
+    assert send(message(receiver.url("/drip-body"))).status_code == 200
     assert time.monotonic() - started < 2.5
 
 
 def test_no_sockets_or_threads_are_left_behind(receiver: Receiver) -> None:
-    webhook.send(message(receiver.url()))
+    send(message(receiver.url()))
     before = threading.active_count()
     for _ in range(20):
-        webhook.send(message(receiver.url()))
+        send(message(receiver.url()))
     time.sleep(0.2)
     assert threading.active_count() <= before + 1  # the receiver's own
 
@@ -151,7 +176,7 @@ def test_a_port_nobody_listens_on_is_failure(settings: Any) -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     with pytest.raises(TransportError, match="refused"):
-        webhook.send(message(f"http://127.0.0.1:{port}/"))
+        send(message(f"http://127.0.0.1:{port}/"))
 
 
 def test_proxies_and_credentials_of_the_environment_are_ignored(
@@ -162,7 +187,7 @@ def test_proxies_and_credentials_of_the_environment_are_ignored(
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    webhook.send(message(receiver.url()))
+    send(message(receiver.url()))
     assert "authorization" not in receiver.requests[0].headers
 
 
@@ -182,7 +207,7 @@ def test_addresses_that_are_not_public_are_refused_at_the_socket(receiver: Recei
     settings.WEBHOOK_ALLOWED_NETWORKS = []
     port = receiver.server_address[1]
     with pytest.raises(TransportError, match="not public"):
-        webhook.send(message(f"http://{host}:{port}/ok"))
+        send(message(f"http://{host}:{port}/ok"))
     assert receiver.requests == []
     with pytest.raises(addresses.AddressRefusedError, match="not public"):
         webhook.check(f"http://{host}/")
@@ -229,7 +254,7 @@ def test_a_name_with_one_public_and_one_private_address_is_refused(
     settings.WEBHOOK_ALLOWED_NETWORKS = []
     resolving(monkeypatch, ["93.184.216.34", "127.0.0.1"])
     with pytest.raises(TransportError, match="not public"):
-        webhook.send(message(f"http://both.example:{receiver.server_address[1]}/ok"))
+        send(message(f"http://both.example:{receiver.server_address[1]}/ok"))
     assert receiver.requests == []
 
 
@@ -242,7 +267,7 @@ def test_a_name_that_changes_its_address_after_the_check_gains_nothing(
     resolving(monkeypatch, ["93.184.216.34"], ["127.0.0.1"])
     webhook.check(url)
     with pytest.raises(TransportError, match="not public"):
-        webhook.send(message(url))
+        send(message(url))
     assert receiver.requests == []
 
 
@@ -252,7 +277,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(
     """One look-up per send: were there a second one, it would go to a port-less nowhere."""
     settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
     calls = resolving(monkeypatch, ["127.0.0.1"], ["192.0.2.1"])
-    assert webhook.send(message(f"http://hook.example:{receiver.server_address[1]}/ok")).status_code == 200
+    assert send(message(f"http://hook.example:{receiver.server_address[1]}/ok")).status_code == 200
     assert receiver.requests[0].headers["host"].startswith("hook.example:")
     assert calls == [1]
 
@@ -260,7 +285,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(
 def test_a_name_that_does_not_resolve_passes_the_check_and_fails_to_send() -> None:
     webhook.check("https://does-not-exist.invalid/hook")
     with pytest.raises(TransportError, match="cannot be resolved"):
-        webhook.send(message("https://does-not-exist.invalid/hook"))
+        send(message("https://does-not-exist.invalid/hook"))
 
 
 @pytest.mark.usefixtures("short_times")
@@ -269,7 +294,7 @@ def test_a_resolver_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: released.wait(20) and [])
     started = time.monotonic()
     with pytest.raises(TransportError, match="was not resolved within"):
-        webhook.send(message("http://slow.example/"))
+        send(message("http://slow.example/"))
     assert time.monotonic() - started < 2
     released.set()
 
@@ -311,10 +336,10 @@ def test_tls_asks_for_and_checks_the_hosts_name(
     monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(chain))
     port = receiver.server_address[1]
 
-    assert webhook.send(message(f"https://hook.example:{port}/ok")).status_code == 200
+    assert send(message(f"https://hook.example:{port}/ok")).status_code == 200
     assert asked == ["hook.example"]
     with pytest.raises(TransportError, match=r"hostname|match"):
-        webhook.send(message(f"https://other.example:{port}/ok"))
+        send(message(f"https://other.example:{port}/ok"))
     assert len(receiver.requests) == 1
 
 
@@ -324,7 +349,7 @@ def test_a_certificate_nobody_vouches_for_is_refused(
     receiver, _, _ = tls_receiver
     resolving(monkeypatch, ["127.0.0.1"])
     with pytest.raises(TransportError, match=r"self-signed|certificate verify failed"):
-        webhook.send(message(f"https://hook.example:{receiver.server_address[1]}/ok"))
+        send(message(f"https://hook.example:{receiver.server_address[1]}/ok"))
     assert receiver.requests == []
 
 
@@ -349,7 +374,7 @@ def test_a_handshake_that_drips_is_left_after_the_total_time_out(settings: Any) 
         thread.start()
         started = time.monotonic()
         with pytest.raises(TransportError):
-            webhook.send(message(f"https://127.0.0.1:{listener.getsockname()[1]}/"))
+            send(message(f"https://127.0.0.1:{listener.getsockname()[1]}/"))
         assert time.monotonic() - started < 2.5
         stopping.set()
         thread.join(2)

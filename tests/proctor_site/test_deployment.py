@@ -48,7 +48,7 @@ def stages(dockerfile: str) -> dict[str, str]:
 
 def test_the_procfile_starts_every_part_and_serves_every_queue() -> None:
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    assert lines.keys() == {"web", "gateway", "worker", "alerts", "beat", "metrics"}
+    assert lines.keys() == {"web", "gateway", "worker", "alerts", "stream", "beat", "metrics"}
     served = [queue for command in lines.values() for queue in re.findall(r" -Q (\S+)", command)]
     assert sorted(",".join(served).split(",")) == sorted(QUEUES)
     assert all("exec " in command for command in lines.values()), "a shell in between would not pass signals on"

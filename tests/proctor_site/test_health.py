@@ -15,7 +15,7 @@ from django.test import Client
 from prometheus_client import Counter
 from redis import Redis
 
-from detection.messages import gateway_heartbeat_key, worker_heartbeat_key
+from detection.messages import gateway_heartbeat_key, stream_heartbeat_key, worker_heartbeat_key
 from proctor_site import health
 from proctor_site.embedded.ports import free_port
 from proctor_site.heartbeats import SWEEPS, alerts_heartbeat_key, beat_heartbeat_key, swept_key
@@ -44,7 +44,12 @@ def beats(redis_client: Redis) -> Redis:
     redis_client.set(worker_heartbeat_key("box:7"), json.dumps(WORKER))
     redis_client.set(gateway_heartbeat_key("g1"), json.dumps({"hostname": "box", "peers": 3}))
     sign = json.dumps({"hostname": "box", "pid": 8, "at": time.time()})
-    for key in (alerts_heartbeat_key("box:8"), beat_heartbeat_key("box:9"), *map(swept_key, SWEEPS)):
+    for key in (
+        alerts_heartbeat_key("box:8"),
+        stream_heartbeat_key("box:6"),
+        beat_heartbeat_key("box:9"),
+        *map(swept_key, SWEEPS),
+    ):
         redis_client.set(key, sign)
     return redis_client
 
@@ -54,7 +59,7 @@ def test_when_all_parts_work_it_is_200_and_lists_models_with_their_provider() ->
     status, document = ask()
     assert (status, document["status"]) == (200, "up")
     parts = document["parts"]
-    assert set(parts) == {"database", "redis", "workers", "gateway", "alerts", "beat", "sweeps"}
+    assert set(parts) == {"database", "redis", "workers", "gateway", "alerts", "stream", "beat", "sweeps"}
     assert {part["status"] for part in parts.values()} == {"up"}
     assert parts["workers"]["workers"][0]["models"] == {"yunet": {"provider": "CPUExecutionProvider", "mean_ms": 7.5}}
     assert parts["gateway"]["gateways"] == [{"hostname": "box", "peers": 3}]
@@ -120,7 +125,8 @@ def test_without_redis_it_says_so_without_addresses(settings: Any) -> None:
     assert status == 503
     assert document["parts"]["database"]["status"] == "up"
     assert {
-        document["parts"][name]["status"] for name in ("redis", "workers", "gateway", "alerts", "beat", "sweeps")
+        document["parts"][name]["status"]
+        for name in ("redis", "workers", "gateway", "alerts", "stream", "beat", "sweeps")
     } == {"down"}
     assert str(port) not in json.dumps(document)
     assert "hidden-password" not in json.dumps(document)
