@@ -14,11 +14,17 @@ from accounts.models import Organisation
 from detection.engine.policy import DEFAULT_POLICY, PolicyError
 from detection.engine.policy import Policy as EnginePolicy
 from enrollment.models import EXTERNAL_ID, Candidate, no_accommodations
+from sessions.weights import weights_named
 
 
 def default_policy_document() -> dict[str, Any]:
     """Return the document a new policy starts from."""
     return DEFAULT_POLICY.to_dict()
+
+
+def no_weights() -> dict[str, float]:
+    """Return the weights of a session that has none of its own."""
+    return {}
 
 
 def as_uuid(text: str) -> uuid.UUID | None:
@@ -38,6 +44,9 @@ class Policy(models.Model):
     version = models.PositiveIntegerField(default=1, editable=False)
     document = models.JSONField(default=default_policy_document)
     is_default = models.BooleanField(default=False)
+    rescore_due = models.BooleanField(
+        default=False, editable=False, help_text="Weights were edited: its sessions' risk scores are to be made anew."
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -53,13 +62,18 @@ class Policy(models.Model):
         return f"{self.name} v{self.version}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store; a changed document gets the next version, so that incidents tell which one they were judged by."""
+        """Store; a changed document gets the next version, so that incidents tell which one they were judged by.
+
+        Changed weights have the risk scores of all its sessions made anew (``alerts.risk``).
+        """
         with transaction.atomic():
             stored = Policy.objects.select_for_update().filter(pk=self.pk).first() if self.pk else None
             if stored is not None:
                 self.version = stored.version + int(stored.document != self.document)
+                reweighted = weights_named(stored.document) != weights_named(self.document)
+                self.rescore_due = stored.rescore_due or reweighted
             if kwargs.get("update_fields") is not None:
-                kwargs["update_fields"] = {*kwargs["update_fields"], "version", "updated_at"}
+                kwargs["update_fields"] = {*kwargs["update_fields"], "version", "rescore_due", "updated_at"}
             super().save(*args, **kwargs)
 
     def clean(self) -> None:
@@ -137,6 +151,17 @@ class ExamSession(models.Model):
     exam = models.ForeignKey(Exam, on_delete=models.PROTECT, null=True, blank=True, related_name="exam_sessions")
     policy_name = models.CharField(max_length=100)
     policy_version = models.CharField(max_length=32, help_text="Version of the policy the snapshot was taken of.")
+    policy_source = models.ForeignKey(
+        Policy,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="exam_sessions",
+        help_text="The policy itself, whose weights of today make the risk score.",
+    )
+    own_weights = models.JSONField(
+        default=no_weights, blank=True, help_text="Weights by event type that are this session's own, not the policy's."
+    )
     policy = models.JSONField(help_text="Snapshot of the policy with this session's overrides and accommodations.")
     accommodations = models.JSONField(
         default=no_accommodations, blank=True, help_text="What of it are the candidate's own exceptions."

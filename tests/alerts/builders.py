@@ -90,12 +90,10 @@ def closing(opened: Change, **fields: Any) -> Change:
     )
 
 
-def apply(of: ExamSession, what: Change | None = None, *, sequence: int | None = None, **more: Any) -> Alert:
-    """Apply a change in a committed transaction, numbered after the session's last alert."""
+def apply(of: ExamSession, what: Change | None = None, **more: Any) -> Alert:
+    """Apply a change in a committed transaction."""
     with transaction.atomic():
-        last = Alert.objects.filter(session=of).order_by("-sequence").first()
-        number = sequence or (last.sequence + 1 if last else 1)
-        return services.incident_apply(session=of, change=what or change(), sequence=number, **more)
+        return services.incident_apply(session=of, change=what or change(), **more)
 
 
 def subscription(owner: Organisation, url: str, **fields: Any) -> tuple[Subscription, str]:
