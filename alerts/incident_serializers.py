@@ -36,7 +36,7 @@ class IncidentListQuerySerializer(serializers.Serializer[Any]):
     ordering = serializers.ChoiceField(choices=ORDERINGS, default="-created_at")
 
 
-class IncidentRowSerializer(serializers.Serializer[Incident]):
+class IncidentRowSerializer(serializers.Serializer[Any]):
     """An incident in a list."""
 
     incident_id = serializers.UUIDField(source="id")
@@ -59,7 +59,7 @@ class IncidentRowSerializer(serializers.Serializer[Incident]):
         return incident.session.exam.exam_id if incident.session.exam else None
 
 
-class ReviewSerializer(serializers.Serializer[Review]):
+class ReviewSerializer(serializers.Serializer[Any]):
     """A person's decision on an incident."""
 
     version = serializers.IntegerField(help_text="The incident's version that it made.")

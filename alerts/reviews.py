@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
@@ -49,7 +49,8 @@ def incident_review(
     dismissed before: to be reopened first), ``incident_undecided`` (nothing to reopen).
     """
     with transaction.atomic():
-        sequence = tally.sequence_next(incident.session)  # the lock; what is refused below gives the number back
+        # The lock, before the incident's; what is refused below gives the number back.
+        sequence = tally.sequence_next(session_id=incident.session_id, organisation_id=incident.organisation_id)
         locked = _locked(incident)
         _require_possible(locked, decision, version)
         locked.state, locked.version = decision, locked.version + 1
@@ -88,7 +89,7 @@ def _locked(incident: Incident) -> Incident:
 
 
 def _require_possible(incident: Incident, decision: str, version: int | None) -> None:
-    known = {"state": incident.state, "version": incident.version}
+    known: dict[str, Any] = {"state": incident.state, "version": incident.version}
     if incident.state == State.OPEN:
         raise Problem("incident_open", **known)
     if version is not None and version != incident.version:

@@ -24,7 +24,6 @@ from sessions.weights import weights_named
 
 logger = logging.getLogger(__name__)
 
-NOTE = "It says which sessions to look at first, from 0 to 100. It is no verdict: only a person decides."
 UNDECIDED = 0.5
 """An incident on which nobody has decided counts half, a confirmed one in full, a dismissed one not at all."""
 LASTS = timedelta(minutes=1)

@@ -47,7 +47,7 @@ def incident_apply(*, session: ExamSession, change: Change, frames: Frames | Non
     known = Alert.objects.filter(incident_id=uuid.UUID(change.finding_id), phase=change.phase).first()
     if known is not None:
         return known
-    sequence = tally.sequence_next(session)
+    sequence = tally.sequence_next(session_id=session.pk, organisation_id=session.organisation_id)
     incident = _incident_write(session, change)
     if not incident.technical:
         tally.risk_sum([session.pk])

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 
 from django.db import connection
 
-from sessions.models import ExamSession
-
 _NEXT = """
 INSERT INTO alerts_sessiontally AS t (session_id, organisation_id, alert_sequence, risk_score) VALUES (%s, %s, 1, 0)
 ON CONFLICT (session_id) DO UPDATE SET alert_sequence = t.alert_sequence + 1
@@ -33,10 +31,10 @@ WHERE t.session_id = summed.id
 """
 
 
-def sequence_next(session: ExamSession) -> int:
+def sequence_next(*, session_id: uuid.UUID, organisation_id: int) -> int:
     """Return the number of the session's next alert; the tally stays locked until the transaction ends."""
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT, [session.pk, session.organisation_id])
+        cursor.execute(_NEXT, [session_id, organisation_id])
         (number,) = cursor.fetchone()
     return int(number)
 

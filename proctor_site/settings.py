@@ -142,6 +142,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {
+        "SessionState": "sessions.models.ExamSession.State",
+        "IncidentState": "alerts.models.Incident.State",
+    },
     "SORT_OPERATIONS": False,
 }
 

@@ -16,6 +16,9 @@ from detection.engine.policy import Policy as EnginePolicy
 from enrollment.models import EXTERNAL_ID, Candidate, no_accommodations
 from sessions.weights import weights_named
 
+RISK_NOTE = "From 0 to 100, which sessions to look at first. It is no verdict: only a person decides."
+"""What is said wherever a risk score is shown."""
+
 
 def default_policy_document() -> dict[str, Any]:
     """Return the document a new policy starts from."""
@@ -120,7 +123,7 @@ class ExamSessionQuerySet(models.QuerySet["ExamSession"]):
 
     def with_everything(self) -> ExamSessionQuerySet:
         """Fetch what a session is shown with in the same query."""
-        return self.select_related("organisation", "candidate__face_template", "exam")
+        return self.select_related("organisation", "candidate__face_template", "exam", "tally")
 
     def running(self) -> ExamSessionQuerySet:
         """Sessions that have not ended."""
@@ -200,6 +203,11 @@ class ExamSession(models.Model):
     def enrolled(self) -> bool:
         """Whether the candidate has a template."""
         return hasattr(self.candidate, "face_template")
+
+    @property
+    def risk_score(self) -> float:
+        """From 0 to 100, what its incidents add up to (``alerts.risk``): which sessions to look at first."""
+        return self.tally.risk_score if hasattr(self, "tally") else 0.0
 
     @property
     def policy_document(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import io
 import itertools
 import uuid
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -28,6 +29,11 @@ ONSET = 1_790_000_000.25
 """2026-09-21T14:13:20.250Z"""
 
 _numbers = itertools.count(1)
+
+
+def moment(seconds: float) -> datetime:
+    """The aware datetime of Unix seconds."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def organisation(**fields: Any) -> Organisation:
