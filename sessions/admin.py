@@ -153,7 +153,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="risk", ordering=Coalesce("tally__risk_score", 0.0))
     def risk(self, session: ExamSession) -> SafeString:
-        return format_html('<span title="{}">{:.0f}</span>', RISK_NOTE, session.risk_score)
+        return format_html('<span title="{}">{}</span>', RISK_NOTE, f"{session.risk_score:.0f}")
 
     @admin.display(description="risk score")
     def risk_told(self, session: ExamSession) -> str:

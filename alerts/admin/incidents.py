@@ -46,6 +46,17 @@ def _kind(incident: Incident) -> str:
     return "technical" if incident.technical else "behaviour"
 
 
+def _state(incident: Incident) -> SafeString:
+    """Show the state, and under it who made it, as far as that was a person."""
+    shown = badge(incident.state, STATE_COLOURS)
+    reviews = incident.reviews.all()
+    return (
+        format_html('{}<span class="event-kind">{}</span>', shown, reviews[len(reviews) - 1].reviewer)
+        if reviews
+        else shown
+    )
+
+
 def _duration(incident: Incident) -> str:
     if incident.ended_at is None:
         return "open"
@@ -87,9 +98,9 @@ class _Illustrated:
     def kind(self, incident: Incident) -> str:
         return _kind(incident)
 
-    @coloured(STATE_COLOURS, description="state", ordering="state")
-    def coloured_state(self, incident: Incident) -> str:
-        return incident.state
+    @admin.display(description="state", ordering="state")
+    def coloured_state(self, incident: Incident) -> SafeString:
+        return _state(incident)
 
 
 class IncidentInline(_Illustrated, ReadOnlyInline):
@@ -216,7 +227,7 @@ class IncidentAdmin(Reviewing, _Illustrated, ReadOnlyAdmin):
 
     @admin.display(description="state")
     def state_badge(self, incident: Incident) -> SafeString:
-        return badge(incident.state, STATE_COLOURS)
+        return _state(incident)
 
     @admin.display(description="kind")
     def kind_badge(self, incident: Incident) -> SafeString:

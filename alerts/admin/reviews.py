@@ -180,5 +180,5 @@ class Reviewing:
                 continue
             self.log_change(request, incident, f"dismissed: {reason}")
             done += 1
-        told = f" {left} were open, decided on or changed meanwhile, and stay as they are." if left else ""
-        self.message_user(request, f"Dismissed {done} incidents.{told}", "WARNING" if left else "SUCCESS")
+        told = f" Open, decided on or changed meanwhile, and left as they are: {left}." if left else ""
+        self.message_user(request, f"Incidents dismissed: {done}.{told}", "WARNING" if left else "SUCCESS")
