@@ -67,13 +67,11 @@ def test_what_was_stored_before_is_scored_numbered_on_and_decided_on(before: Any
         started_at=ended_at - timedelta(seconds=60), decided_at=ended_at, ended_at=ended_at, peak_value=0.0, rule=rule,
         measures={}, model="yunet-2023mar", policy_version="3",
     )  # fmt: skip
+    evidence = {"frame_ids": ["f1", "f2"], "confidence_metrics": {"face_count": 1.5, "face_count_peak": 0.0}}
     for sequence, phase in enumerate(["opened", "closed"], start=1):
-        told = {
-            "evidence": {"frame_ids": ["f1", "f2"], "confidence_metrics": {"face_count": 1.5, "face_count_peak": 0.0}}
-        }
         before.get_model("alerts", "Alert").objects.create(
             organisation_id=owner.pk, session=plain, incident=incident, sequence=sequence, event_type="NO_FACE",
-            phase=phase, payload=told,
+            phase=phase, payload={"evidence": evidence},
         )  # fmt: skip
     before.get_model("detection", "RuleState").objects.create(session=plain, organisation_id=owner.pk, alert_sequence=2)
 
@@ -89,7 +87,5 @@ def test_what_was_stored_before_is_scored_numbered_on_and_decided_on(before: Any
     incident_review(incident=kept, decision="confirmed", reason="seen", reviewer=Reviewer("Ann"))
     alert = Alert.objects.get(phase="confirmed")
     assert alert.sequence == 3
-    assert alert.payload["evidence"] == {
-        "frame_ids": ["f1", "f2"], "confidence_metrics": {"face_count": 1.5, "face_count_peak": 0.0}
-    }  # fmt: skip
+    assert alert.payload["evidence"] == evidence
     assert make_policy(owner).rescore_due is False
