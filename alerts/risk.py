@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from accounts.redis_client import get_redis
 from alerts import tally
 from alerts.models import Incident
 from alerts.severity import severity
@@ -28,6 +29,8 @@ UNDECIDED = 0.5
 """An incident on which nobody has decided counts half, a confirmed one in full, a dismissed one not at all."""
 LASTS = timedelta(minutes=1)
 """From this length on an incident counts in full; a moment, and one that is still open, counts half."""
+CLAIM_S = 60
+"""After so long without a sign of life another worker takes a policy over; much longer than a chunk takes."""
 CHUNK = 200
 """Sessions rescored in one transaction: their alerts wait for some milliseconds meanwhile."""
 
@@ -66,8 +69,22 @@ def _weight_now(incident: Incident) -> float:
 
 
 def policies_rescore() -> int:
-    """Make the risk scores of the sessions of every policy anew whose weights were edited; return how many sessions."""
-    return sum(policy_rescore(policy=policy) for policy in Policy.objects.filter(rescore_due=True).order_by("id"))
+    """Make the risk scores of the sessions of every policy anew whose weights were edited; return how many sessions.
+
+    A policy at which another worker is already is left to it.
+    """
+    redis, done = get_redis(), 0
+    for policy in Policy.objects.filter(rescore_due=True).order_by("id"):
+        if redis.set(_claim_key(policy), b"1", nx=True, ex=CLAIM_S):
+            try:
+                done += policy_rescore(policy=policy)
+            finally:
+                redis.delete(_claim_key(policy))
+    return done
+
+
+def _claim_key(policy: Policy) -> str:
+    return f"alerts:rescoring:{policy.pk}"
 
 
 def policy_rescore(*, policy: Policy) -> int:
@@ -80,6 +97,7 @@ def policy_rescore(*, policy: Policy) -> int:
     for start in range(0, len(ids), CHUNK):
         with transaction.atomic():
             _rescore(ids[start : start + CHUNK], weights)
+        get_redis().expire(_claim_key(policy), CLAIM_S)
     Policy.objects.filter(pk=policy.pk, version=policy.version).update(rescore_due=False)
     logger.info("Rescored %d sessions of policy %s", len(ids), policy)
     return len(ids)

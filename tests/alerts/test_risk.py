@@ -12,6 +12,7 @@ import pytest
 from django.db import connection, connections, transaction
 from hypothesis import given
 from hypothesis import strategies as st
+from redis import Redis
 
 from alerts import risk, tasks
 from alerts.models import Alert, Incident, SessionTally
@@ -274,6 +275,17 @@ def _wait_until_somebody_waits() -> None:
             return
         time.sleep(0.02)
     pytest.fail("Nobody waits for the worker.")
+
+
+@pytest.mark.django_db
+def test_a_policy_at_which_another_worker_is_is_left_to_it(policy: Policy, redis_client: Redis) -> None:
+    found(sat(policy))
+    reweigh(policy, NO_FACE=0.2)
+    redis_client.set(risk._claim_key(policy), b"1", ex=60)
+    assert risk.policies_rescore() == 0
+    redis_client.delete(risk._claim_key(policy))  # it was killed, and its claim has expired
+    assert risk.policies_rescore() == 1
+    assert redis_client.keys("alerts:rescoring:*") == []
 
 
 @pytest.mark.django_db
