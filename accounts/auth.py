@@ -99,6 +99,16 @@ class HasScopeOrStaffReads(BasePermission):
         return request.method in SAFE_METHODS and is_staff_with(request.user, permission)
 
 
+class HasScopeOrStaff(BasePermission):
+    """An API key with the view's ``required_scope``, or staff with its ``required_permission``, whatever they do."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if isinstance(request.auth, APIKey):
+            return _scope_present(request.auth, view)
+        permission: str = view.required_permission  # type: ignore[attr-defined]  # without it: fail, not pass
+        return is_staff_with(request.user, permission)
+
+
 def is_staff_with(user: object, permission: str) -> bool:
     """Tell whether somebody may sign in to the admin and has a permission there (``app.view_model``)."""
     return isinstance(user, User) and user.is_staff and user.is_active and user.has_perm(permission)

@@ -40,6 +40,7 @@ class Scope(models.TextChoices):
     SESSIONS = "sessions", "Start, read and end sessions, listen to their socket"
     ADMIN = "admin", "List sessions and read statistics"
     SUBSCRIPTIONS = "subscriptions", "Manage where alerts are delivered"
+    REVIEW = "review", "Decide on incidents for the people of the platform"
 
 
 class APIKey(models.Model):

@@ -66,6 +66,11 @@ CODES: Final[Mapping[str, Code]] = {
     "policy_invalid": Code(422, "The policy cannot be used; the member errors names the fields by path"),
     # Alerts
     "subscription_unknown": Code(404, "There is no such subscription"),
+    "incident_unknown": Code(404, "There is no such incident"),
+    "incident_open": Code(409, "The incident is still open: it can be decided on when it has ended"),
+    "incident_decided": Code(409, "Somebody has decided on the incident: reopen it first"),
+    "incident_undecided": Code(409, "Nobody has decided on the incident: there is nothing to reopen"),
+    "incident_changed": Code(409, "The incident is not any more what it was when it was read"),
     "evidence_unknown": Code(404, "There is no such evidence"),
     "evidence_removed": Code(410, "The picture's retention time is over"),
     "evidence_erased": Code(410, "The candidate was erased, and the picture with it"),

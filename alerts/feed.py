@@ -15,7 +15,7 @@ from django.db.models import Prefetch, QuerySet
 from alerts import payload
 from alerts.evidence import link
 from alerts.live_access import Close, Hears, RefusalError, Viewer
-from alerts.models import Alert, Evidence, Incident
+from alerts.models import Alert, Evidence, Incident, Review
 from sessions.models import ExamSession
 
 PAGE = 100
@@ -86,7 +86,10 @@ def _heard(viewer: Viewer, alerts: QuerySet[Alert]) -> QuerySet[Alert]:
     """Leave out what is not for this viewer's ears."""
     if viewer.hears is Hears.NONE:
         return alerts.none()
-    return alerts if viewer.hears is Hears.ALL else alerts.filter(incident__technical=True)
+    if viewer.hears is Hears.ALL:
+        return alerts
+    # What a person decided, and why, is not for the candidate, even where a camera was covered.
+    return alerts.filter(incident__technical=True).exclude(phase__in=Review.Decision.values)
 
 
 def state_document(viewer: Viewer) -> dict[str, Any]:
@@ -118,7 +121,14 @@ def _incidents(viewer: Viewer, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict
         rows = rows.filter(technical=True)
     evidence = Evidence.objects.filter(removed_at=None).order_by("captured_at")
     shown = rows.prefetch_related(Prefetch("evidence", queryset=evidence))
-    return {incident.id: incident_document(incident, pictures=viewer.sees_pictures) for incident in shown}
+    return {incident.id: _shown(viewer, incident) for incident in shown}
+
+
+def _shown(viewer: Viewer, incident: Incident) -> dict[str, Any]:
+    document = incident_document(incident, pictures=viewer.sees_pictures)
+    if viewer.hears is Hears.TECHNICAL and incident.ended_at is not None:
+        return document | {"state": Incident.State.CLOSED, "version": 2}  # as the rules left it
+    return document
 
 
 def alert_document(alert: Alert, *, pictures: bool) -> dict[str, Any]:
@@ -134,6 +144,7 @@ def incident_document(incident: Incident, *, pictures: bool) -> dict[str, Any]:
         "event_type": incident.event_type,
         "technical": incident.technical,
         "state": incident.state,
+        "version": incident.version,
         "started_at": payload.iso(incident.started_at),
         "decided_at": payload.iso(incident.decided_at),
         "ended_at": payload.iso(incident.ended_at) if incident.ended_at else None,

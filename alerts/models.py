@@ -11,36 +11,60 @@ from django.utils import timezone
 from django.utils.timezone import localtime
 
 from accounts.models import Organisation
+from alerts.review_models import Review, SessionTally
 from sessions.models import ExamSession
+
+__all__ = [
+    "Alert", "Delivery", "DeliveryAttempt", "Evidence", "Incident", "Review", "SessionTally", "Subscription",
+]  # fmt: skip
 
 
 class IncidentQuerySet(models.QuerySet["Incident"]):
     def of(self, organisation: Organisation) -> IncidentQuerySet:
         return self.filter(organisation=organisation)
 
+    def undecided(self) -> IncidentQuerySet:
+        """Incidents about behaviour that are over and wait for a person."""
+        return self.filter(state__in=Incident.UNDECIDED, technical=False)
+
 
 class Incident(models.Model):
-    """A rule's verdict over time: opened, closed, looked at by a person. It never decides guilt."""
+    """A rule's verdict over time: opened, closed, decided on by a person (``Review``). It never decides guilt."""
 
     class State(models.TextChoices):
         OPEN = "open"
         CLOSED = "closed"
+        CONFIRMED = "confirmed"
+        DISMISSED = "dismissed"
+        REOPENED = "reopened"
+
+    UNDECIDED = (State.CLOSED, State.REOPENED)
+    """Over, and nobody has decided, or not for good."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="incidents")
     session = models.ForeignKey(ExamSession, on_delete=models.CASCADE, related_name="incidents")
     event_type = models.CharField(max_length=32)
     technical = models.BooleanField(help_text="About the connection or equipment; never part of a behaviour score.")
-    state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.OPEN)
+    version = models.PositiveIntegerField(
+        default=1, help_text="1 while open, 2 when closed, one more with each decision of a person."
+    )
     started_at = models.DateTimeField(help_text="Capture time of the onset.")
     decided_at = models.DateTimeField(help_text="Capture time at which the hold time was fulfilled.")
     ended_at = models.DateTimeField(null=True, blank=True, help_text="Capture time of the end.")
-    severity = models.FloatField(help_text="0 to 1, by the formula in docs/events.md.")
+    severity = models.FloatField(help_text="0 to 1, by the formula in docs/events.md, with the weight of then.")
+    excess = models.FloatField(default=1.0, help_text="How far the peak went beyond the threshold, 0 to 1.")
+    points = models.FloatField(default=0.0, help_text="What it adds to the session's risk, by the weight of today.")
+    value = models.FloatField(null=True, blank=True, help_text="The measure at the decision.")
     peak_value = models.FloatField(help_text="The measure at its most extreme.")
     peak_at = models.DateTimeField(null=True, blank=True, help_text="Capture time of the peak.")
     raw_score = models.FloatField(null=True, blank=True, help_text="What the model itself gave at the decision.")
     sample_ids = ArrayField(
         models.CharField(max_length=32), default=list, help_text="The frames or audio windows behind the decision."
+    )
+    frame_ids = ArrayField(
+        models.CharField(max_length=32), default=list, help_text="The frames of onset, peak and decision."
     )
     rule = models.JSONField(help_text="The rule as the policy had it: measure, thresholds, hold and release times.")
     measures = models.JSONField(help_text="What was measured at the onset, at the decision and at the peak.")
@@ -54,7 +78,13 @@ class Incident(models.Model):
         indexes = [
             models.Index(fields=["session", "started_at"], name="incident_by_session"),
             models.Index(fields=["organisation", "-created_at"], name="incident_recent"),
+            models.Index(
+                fields=["organisation", "session", "started_at"],
+                condition=models.Q(state__in=["closed", "reopened"], technical=False),
+                name="incident_undecided",
+            ),
         ]
+        permissions = [("review_incident", "Can decide on incidents")]
 
     def __str__(self) -> str:
         return f"{self.event_type} {localtime(self.started_at):%H:%M:%S %Z}"

@@ -17,8 +17,10 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from detection.engine.policy import EventType, RulePolicy
 
-SCHEMA_VERSION = "1.0"
-SCHEMA_PATH = Path(__file__).parent / "schemas" / f"alert-{SCHEMA_VERSION}.json"
+SCHEMA_VERSION = "1.1"
+"""What alerts are written in. Alerts of versions before it, which stored ones may have, follow their own schema."""
+SCHEMA_VERSIONS = ("1.0", "1.1")
+SCHEMAS = Path(__file__).parent / "schemas"
 
 METRICS: Mapping[str, str] = {
     EventType.NO_FACE: "face_count",
@@ -78,6 +80,19 @@ class EvidenceLink:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewFacts:
+    """Who decided on an incident, when and why. What was decided is the alert's phase."""
+
+    reviewer: str
+    at: datetime
+    reason: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the JSON-able form."""
+        return {"by": self.reviewer, "at": iso(self.at), "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
 class AlertFacts:
     """Everything an alert tells. Times are aware datetimes; names are the platform's own."""
 
@@ -108,6 +123,9 @@ class AlertFacts:
     links: tuple[EvidenceLink, ...] = ()
     accommodated: bool = False
     """Whether the session runs under the candidate's own exceptions to the policy."""
+    incident_version: int = 1
+    review: ReviewFacts | None = None
+    """The decision that the alert tells of; None when the incident opened or closed."""
 
 
 def rule_document(rule: RulePolicy) -> dict[str, Any]:
@@ -184,13 +202,15 @@ def _metadata(facts: AlertFacts) -> dict[str, Any]:
         "accommodated": facts.accommodated,
         "sample_ids": unique(facts.sample_ids),
         "evidence": [link.to_dict() for link in facts.links],
+        "incident_version": facts.incident_version,
+        "review": facts.review.to_dict() if facts.review else None,
     }
 
 
 @cache
-def schema() -> dict[str, Any]:
-    """Return the published JSON Schema of an alert."""
-    return dict(json.loads(SCHEMA_PATH.read_text()))
+def schema(version: str = SCHEMA_VERSION) -> dict[str, Any]:
+    """Return the published JSON Schema of an alert in one of ``SCHEMA_VERSIONS``."""
+    return dict(json.loads((SCHEMAS / f"alert-{version}.json").read_text()))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What detection calls: turn a rule's change into an incident, its alert and its deliveries; keep evidence.
+"""Turn a rule's change into an incident, and what becomes of an incident into an alert with its deliveries.
 
 Everything is written inside the caller's transaction. What leaves the database (waking the delivery, the live sockets)
 happens after the commit, is only a wake-up, and never raises: the sweep and the sockets' own polling find what it lost.
@@ -13,12 +13,12 @@ from functools import partial
 from django.db import transaction
 from prometheus_client import Counter
 
-from alerts import evidence, payload, wake
+from alerts import evidence, payload, risk, tally, wake
 from alerts.evidence import Frames
-from alerts.models import Alert, Delivery, Incident, Subscription
-from alerts.severity import severity
+from alerts.models import Alert, Delivery, Incident, Review, Subscription
+from alerts.severity import excess, severity
 from alerts.wake import broadcast
-from detection.engine.policy import BROWSER_EVENTS, TECHNICAL_EVENTS, EventType
+from detection.engine.policy import BROWSER_EVENTS, TECHNICAL_EVENTS, EventType, RulePolicy
 from detection.engine.rules import Change
 from sessions.models import ExamSession
 
@@ -33,50 +33,56 @@ PAGE_SOURCE = "exam-page"
 
 ALERTS = Counter("sdproctor_alerts", "Alerts written, by event type and phase.", ["event_type", "phase"])
 for _event in EventType:
-    for _phase in ("opened", "closed"):
+    for _phase in (OPENED, CLOSED, *Review.Decision.values):
         ALERTS.labels(event_type=_event.value, phase=_phase)
 
 
-def incident_apply(*, session: ExamSession, change: Change, sequence: int, frames: Frames | None = None) -> Alert:
+def incident_apply(*, session: ExamSession, change: Change, frames: Frames | None = None) -> Alert:
     """Open or close the incident ``change.finding_id`` and write its alert with deliveries; return the alert.
 
-    Call it in a transaction that holds the session's rule state locked: that lock is what makes ``sequence`` (the
-    session's last plus one) free of holes and doubles. ``frames`` are the pictures at hand for ``change.frame_ids``;
-    given here, the alert carries links to them. Applying the same change again changes nothing and returns the alert
-    of the first time, whose ``sequence`` is then not the one given.
+    Call it in a transaction that holds the session's rule state locked: so its changes come one after the other, in
+    the rules' order. ``frames`` are the pictures at hand for ``change.frame_ids``; given here, the alert carries links
+    to them. Applying the same change again changes nothing and returns the alert of the first time.
     """
     known = Alert.objects.filter(incident_id=uuid.UUID(change.finding_id), phase=change.phase).first()
     if known is not None:
         return known
+    sequence = tally.sequence_next(session_id=session.pk, organisation_id=session.organisation_id)
     incident = _incident_write(session, change)
+    if not incident.technical:
+        tally.risk_sum([session.pk])
     stored = evidence.keep(incident=incident, frames=frames or {})
-    alert = _alert_write(session, incident, change, sequence, evidence.links(stored))
-    woken = _deliveries_write(session, alert)
-    transaction.on_commit(partial(_announce, session.id, alert, woken), robust=True)
-    return alert
+    return alert_write(incident=incident, phase=change.phase, sequence=sequence, links=evidence.links(stored))
 
 
 def _incident_write(session: ExamSession, change: Change) -> Incident:
     """Create the incident on opening, bring it up to date on closing; a close alone tells the whole story too."""
+    opened = change.phase == OPENED
+    above = excess(change.event_type, peak_value=change.peak_value, enter=change.rule.enter)
     values = {
         "organisation_id": session.organisation_id,
         "session": session,
         "event_type": change.event_type,
         "technical": change.event_type in TECHNICAL_EVENTS,
-        "state": Incident.State.OPEN if change.phase == OPENED else Incident.State.CLOSED,
+        "state": Incident.State.OPEN if opened else Incident.State.CLOSED,
+        "version": 1 if opened else 2,
         "started_at": payload.from_unix(change.started_at),
         "decided_at": payload.from_unix(change.decided_at),
         "ended_at": None if change.ended_at is None else payload.from_unix(change.ended_at),
-        "severity": severity(change.event_type, peak_value=change.peak_value, rule=change.rule),
+        "severity": severity(change.rule.severity, above),
+        "excess": above,
+        "value": change.value,
         "peak_value": change.peak_value,
         "peak_at": payload.from_unix(change.peak_at),
         "raw_score": raw_score(change),
         "sample_ids": payload.unique(change.sample_ids),
+        "frame_ids": payload.unique(change.frame_ids),
         "rule": payload.rule_document(change.rule),
         "measures": change.measures,
         "model": change.model or _source_without_model(change.event_type),
         "policy_version": session.policy_version,
     }
+    values["points"] = risk.points_now(Incident(**values))
     incident, _ = Incident.objects.update_or_create(id=uuid.UUID(change.finding_id), defaults=values)
     return incident
 
@@ -93,11 +99,46 @@ def raw_score(change: Change) -> float | None:
     return float(score) if isinstance(score, int | float) else change.value
 
 
-def _alert_write(
-    session: ExamSession, incident: Incident, change: Change, sequence: int, links: tuple[payload.EvidenceLink, ...]
+def alert_write(
+    *,
+    incident: Incident,
+    phase: str,
+    sequence: int,
+    links: tuple[payload.EvidenceLink, ...],
+    review: payload.ReviewFacts | None = None,
 ) -> Alert:
+    """Write the alert that tells of an incident as it stands now, with its deliveries; they are woken on commit.
+
+    ``sequence`` is what ``tally.sequence_next`` gave in this transaction.
+    """
+    session = incident.session
     event_id = uuid.uuid4()
-    facts = payload.AlertFacts(
+    alert = Alert.objects.create(
+        event_id=event_id,
+        organisation_id=session.organisation_id,
+        session=session,
+        incident=incident,
+        sequence=sequence,
+        event_type=incident.event_type,
+        phase=phase,
+        payload=payload.build(_facts(event_id, incident, phase, sequence, links, review)),
+    )
+    ALERTS.labels(event_type=incident.event_type, phase=phase).inc()
+    woken = _deliveries_write(session, alert)
+    transaction.on_commit(partial(_announce, session.id, alert, woken), robust=True)
+    return alert
+
+
+def _facts(
+    event_id: uuid.UUID,
+    incident: Incident,
+    phase: str,
+    sequence: int,
+    links: tuple[payload.EvidenceLink, ...],
+    review: payload.ReviewFacts | None,
+) -> payload.AlertFacts:
+    session = incident.session
+    return payload.AlertFacts(
         event_id=event_id,
         incident_id=incident.id,
         session_id=session.session_id,
@@ -106,35 +147,26 @@ def _alert_write(
         organisation=session.organisation.slug,
         sequence=sequence,
         event_type=incident.event_type,
-        phase=change.phase,
+        phase=phase,
         technical=incident.technical,
         severity=incident.severity,
         started_at=incident.started_at,
         decided_at=incident.decided_at,
         ended_at=incident.ended_at,
-        value=change.value,
-        peak_value=change.peak_value,
-        peak_at=payload.from_unix(change.peak_at),
+        value=incident.peak_value if incident.value is None else incident.value,
+        peak_value=incident.peak_value,
+        peak_at=incident.peak_at or incident.decided_at,
         raw_score=incident.raw_score,
-        rule=change.rule,
+        rule=RulePolicy(**incident.rule),
         model=incident.model,
         policy_name=session.policy_name,
         policy_version=incident.policy_version,
         sample_ids=tuple(incident.sample_ids),
-        frame_ids=change.frame_ids,
+        frame_ids=tuple(incident.frame_ids),
         links=links,
         accommodated=bool(session.accommodations),
-    )
-    ALERTS.labels(event_type=incident.event_type, phase=change.phase).inc()
-    return Alert.objects.create(
-        event_id=event_id,
-        organisation_id=session.organisation_id,
-        session=session,
-        incident=incident,
-        sequence=sequence,
-        event_type=incident.event_type,
-        phase=change.phase,
-        payload=payload.build(facts),
+        incident_version=incident.version,
+        review=review,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detection.engine.policy import SCALES, EventType, RulePolicy
+from detection.engine.policy import SCALES, EventType
 
 GRADED = frozenset({EventType.FACE_MISMATCH, EventType.SPEECH_DETECTED, EventType.PRESENTATION_ATTACK})
 """Events whose measure has degrees. A face is there or not, a connection up or not, a second person one too many."""
@@ -19,7 +19,6 @@ def excess(event_type: str, *, peak_value: float, enter: float) -> float:
     return min(1.0, max(0.0, (peak_value - enter) / (limit - enter)))
 
 
-def severity(event_type: str, *, peak_value: float, rule: RulePolicy) -> float:
+def severity(weight: float, excess: float) -> float:
     """Return ``weight x (1/2 + 1/2 x excess)``, 0 to 1, to three decimals. The weight is the rule's ``severity``."""
-    share = excess(event_type, peak_value=peak_value, enter=rule.enter)
-    return round(min(1.0, max(0.0, rule.severity)) * (0.5 + 0.5 * share), 3)
+    return round(min(1.0, max(0.0, weight)) * (0.5 + 0.5 * excess), 3)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, F, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.models import Organisation
-from alerts.models import Alert, Delivery, Incident, Subscription
+from alerts.models import Alert, Delivery, Incident, Review, Subscription
 from alerts.payload import iso
-from sessions.models import ExamSession, MediaGap
+from sessions.models import RISK_NOTE, ExamSession, MediaGap
 
 WINDOW = timedelta(hours=24)
 RETRIED_FOR = timedelta(days=4)
+HIGHEST = 10
+"""So many sessions are named with their risk scores."""
 
 
 class StatsWindow(serializers.Serializer[Any]):
@@ -29,6 +31,19 @@ class IncidentFigures(serializers.Serializer[Any]):
     by_type = serializers.DictField(child=serializers.IntegerField(), help_text="Within the window.")
     behaviour = serializers.IntegerField(help_text="Within the window, about behaviour.")
     technical = serializers.IntegerField(help_text="Within the window, about connection and equipment.")
+
+
+class ReviewFigures(serializers.Serializer[Any]):
+    waiting = serializers.IntegerField(help_text="Incidents about behaviour that wait for a person now.")
+    confirmed = serializers.IntegerField(help_text="Decisions within the window.")
+    dismissed = serializers.IntegerField(help_text="Decisions within the window.")
+    reopened = serializers.IntegerField(help_text="Decisions within the window.")
+
+
+class RiskFigures(serializers.Serializer[Any]):
+    session_id = serializers.CharField()
+    state = serializers.CharField()
+    risk_score = serializers.FloatField(help_text=RISK_NOTE)
 
 
 class HourFigures(serializers.Serializer[Any]):
@@ -55,6 +70,9 @@ class StatsSerializer(serializers.Serializer[Any]):
     window = StatsWindow(help_text="The last 24 hours.")
     sessions = serializers.DictField(child=serializers.IntegerField(), help_text="By state, of all time.")
     incidents = IncidentFigures()
+    reviews = ReviewFigures()
+    highest_risks = RiskFigures(many=True, help_text="Of sessions that run or ended within the window.")
+    risk_note = serializers.CharField(help_text="What the scores are for, to be shown with them.")
     alerts_per_hour = HourFigures(many=True)
     subscriptions = SubscriptionFigures()
     deliveries = serializers.DictField(
@@ -71,6 +89,9 @@ def collect(organisation: Organisation, *, now: datetime | None = None) -> dict[
         "window": {"since": iso(since), "until": iso(until)},
         "sessions": _sessions(organisation),
         "incidents": _incidents(organisation, since),
+        "reviews": _reviews(organisation, since),
+        "highest_risks": _highest_risks(organisation, since),
+        "risk_note": RISK_NOTE,
         "alerts_per_hour": _alerts_per_hour(organisation, since),
         "subscriptions": _subscriptions(organisation),
         "deliveries": _deliveries(organisation, since),
@@ -95,6 +116,21 @@ def _incidents(organisation: Organisation, since: datetime) -> dict[str, Any]:
         "behaviour": sum(count for _, technical, count in rows if not technical),
         "technical": sum(count for _, technical, count in rows if technical),
     }
+
+
+def _reviews(organisation: Organisation, since: datetime) -> dict[str, int]:
+    recent = Review.objects.filter(organisation=organisation, created_at__gte=since)
+    waiting = Incident.objects.of(organisation).undecided().count()
+    return {"waiting": waiting} | dict.fromkeys(Review.Decision.values, 0) | _by(recent, "decision")
+
+
+def _highest_risks(organisation: Organisation, since: datetime) -> list[dict[str, Any]]:
+    current = ExamSession.objects.of(organisation).filter(Q(ended_at=None) | Q(ended_at__gte=since))
+    rows = current.filter(tally__risk_score__gt=0).order_by("-tally__risk_score", "id")[:HIGHEST]
+    return [
+        {"session_id": session_id, "state": state, "risk_score": risk_score}
+        for session_id, state, risk_score in rows.values_list("session_id", "state", "tally__risk_score")
+    ]
 
 
 def _alerts_per_hour(organisation: Organisation, since: datetime) -> list[dict[str, Any]]:

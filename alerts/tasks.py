@@ -8,7 +8,7 @@ import uuid
 from celery import shared_task
 from django.utils import timezone
 
-from alerts import delivery, evidence_sweep, stream, wake
+from alerts import delivery, evidence_sweep, risk, stream, wake
 from alerts.models import Subscription
 
 logger = logging.getLogger(__name__)
@@ -42,3 +42,9 @@ def sweep_evidence() -> None:
     swept = evidence_sweep.sweep()
     if swept.expired or swept.orphaned:
         logger.info("Removed %d expired and %d orphaned evidence files", swept.expired, swept.orphaned)
+
+
+@shared_task(name="alerts.rescore")
+def rescore() -> None:
+    """Make the risk scores of sessions anew whose policy's weights were edited."""
+    risk.policies_rescore()

@@ -2,12 +2,15 @@
 
 from django.urls import path
 
-from alerts import views
+from alerts import incident_views, views
 
 urlpatterns = [
     path("subscriptions", views.SubscriptionsView.as_view(), name="subscriptions"),
     path("subscriptions/<uuid:subscription_id>", views.SubscriptionView.as_view(), name="subscription"),
     path("evidence/<uuid:evidence_id>", views.EvidenceView.as_view(), name="evidence"),
     path("admin/stats", views.StatsView.as_view(), name="admin-stats"),
-    path("schemas/alert-1.0.json", views.AlertSchemaView.as_view(), name="alert-schema"),
+    path("incidents", incident_views.IncidentsView.as_view(), name="incidents"),
+    path("incidents/<uuid:incident_id>", incident_views.IncidentView.as_view(), name="incident"),
+    path("incidents/<uuid:incident_id>/review", incident_views.IncidentReviewView.as_view(), name="incident-review"),
+    path("schemas/alert-<str:version>.json", views.AlertSchemaView.as_view(), name="alert-schema"),
 ]

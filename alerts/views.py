@@ -200,7 +200,7 @@ def picture_response(found: Evidence) -> HttpResponse:
 
 
 class AlertSchemaView(APIView):
-    """The contract of an alert."""
+    """The contract of an alert, in one of its versions."""
 
     authentication_classes = []
     permission_classes = [AllowAny]
@@ -208,8 +208,11 @@ class AlertSchemaView(APIView):
     @extend_schema(
         operation_id="alert_schema",
         summary="Fetch the JSON Schema of the alert",
+        parameters=[OpenApiParameter("version", str, OpenApiParameter.PATH, enum=payload.SCHEMA_VERSIONS)],
         responses={(200, "application/schema+json"): OpenApiTypes.OBJECT},
     )
-    def get(self, request: Request) -> Response:
-        """Return the JSON Schema that every alert of version 1.0 follows."""
-        return Response(payload.schema(), content_type="application/schema+json")
+    def get(self, request: Request, version: str) -> Response:
+        """Return the JSON Schema that every alert of this version follows."""
+        if version not in payload.SCHEMA_VERSIONS:
+            raise Problem("not_found", f"Alerts have no version {version}.", versions=payload.SCHEMA_VERSIONS)
+        return Response(payload.schema(version), content_type="application/schema+json")

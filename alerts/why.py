@@ -10,7 +10,6 @@ from typing import Any
 from django.utils.timezone import localtime
 
 from alerts.models import Evidence, Incident
-from alerts.severity import excess
 from detection.engine.policy import SCALES, EventType
 
 _MEASURED: Mapping[str, tuple[str, str]] = {
@@ -245,8 +244,18 @@ def scores(incident: Incident) -> list[tuple[str, str]]:
 def severity_sum(incident: Incident) -> str:
     """Write out how the severity came about."""
     rule = incident.rule
-    share = excess(incident.event_type, peak_value=incident.peak_value, enter=rule["enter"])
-    return f"{rule['severity']:g} · (½ + ½ · {share:.2f}) = {incident.severity:.3f}"
+    return f"{rule['severity']:g} · (½ + ½ · {incident.excess:.2f}) = {incident.severity:.3f}"
+
+
+def risk_sum(incident: Incident) -> str:
+    """Say what the incident adds to its session's risk score, or why it adds nothing."""
+    if incident.technical:
+        return "nothing: technical events never count"
+    standing = {
+        Incident.State.CONFIRMED: "confirmed: in full",
+        Incident.State.DISMISSED: "dismissed: nothing",
+    }.get(Incident.State(incident.state), "not decided: half")
+    return f"{incident.points:.3f} points ({standing})"
 
 
 def accommodations(incident: Incident) -> list[str]:

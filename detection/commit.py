@@ -83,14 +83,13 @@ class _Row:
     peer_id: str
     peer_at: datetime | None
     closed: bool
-    alert_sequence: int
     session_state: str
     ended_at: datetime | None
 
 
 _LOCK = """
 SELECT r.session_id::text, r.organisation_id, r.state::text, r.newest_at, r.last_sample_at, r.due_at, r.peer_id,
-       r.peer_at, r.closed, r.alert_sequence, s.state, s.ended_at
+       r.peer_at, r.closed, s.state, s.ended_at
 FROM detection_rulestate r JOIN exam_sessions_examsession s ON s.id = r.session_id
 WHERE r.session_id = ANY(%s::uuid[])
 ORDER BY r.session_id FOR UPDATE OF r
@@ -108,11 +107,9 @@ RETURNING session_id::text, sample_id
 _UPDATE = """
 UPDATE detection_rulestate r
 SET state = row.state, newest_at = row.newest_at, last_sample_at = row.last_sample_at, due_at = row.due_at,
-    peer_id = row.peer_id, peer_at = row.peer_at, closed = row.closed, alert_sequence = row.alert_sequence,
-    updated_at = %s
+    peer_id = row.peer_id, peer_at = row.peer_at, closed = row.closed, updated_at = %s
 FROM jsonb_to_recordset(%s::jsonb) AS row(session_id uuid, state jsonb, newest_at timestamptz,
-    last_sample_at timestamptz, due_at timestamptz, peer_id text, peer_at timestamptz, closed boolean,
-    alert_sequence bigint)
+    last_sample_at timestamptz, due_at timestamptz, peer_id text, peer_at timestamptz, closed boolean)
 WHERE r.session_id = row.session_id
 """
 
@@ -225,17 +222,15 @@ def _advance(row: _Row, batch: SessionBatch, observations: list[Observation], no
 
 
 def _apply(row: _Row, session: ExamSession, change: rules.Change) -> None:
-    """Write one change with the session's next sequence number, with its pictures if they can be stored."""
-    sequence = row.alert_sequence + 1
+    """Write one change, with its pictures if they can be stored."""
     frames = frames_of(row.session_id, change)
     try:
         with transaction.atomic():
-            alert = incident_apply(session=session, change=change, sequence=sequence, frames=frames)
+            incident_apply(session=session, change=change, frames=frames)
     except OSError:
         PICTURES_LOST.inc()
         logger.exception("The pictures of incident %s cannot be stored", change.finding_id)
-        alert = incident_apply(session=session, change=change, sequence=sequence, frames={})
-    row.alert_sequence = max(row.alert_sequence, alert.sequence)
+        incident_apply(session=session, change=change, frames={})
 
 
 def _close(row: _Row, now: datetime) -> None:
@@ -312,7 +307,6 @@ def _keep(rows: list[_Row], now: datetime) -> None:
             "peer_id": row.peer_id,
             "peer_at": _iso(row.peer_at),
             "closed": row.closed,
-            "alert_sequence": row.alert_sequence,
         }
         for row in rows
     ]

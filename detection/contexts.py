@@ -33,8 +33,8 @@ for _part in ("policy", "template"):
     CONTEXT_FAILURES.labels(_part)
 
 _ENSURE_STATES = """
-INSERT INTO detection_rulestate (session_id, organisation_id, state, peer_id, closed, alert_sequence, updated_at)
-SELECT id, organisation_id, '{}', '', closed_at IS NOT NULL, 0, now() FROM exam_sessions_examsession
+INSERT INTO detection_rulestate (session_id, organisation_id, state, peer_id, closed, updated_at)
+SELECT id, organisation_id, '{}', '', closed_at IS NOT NULL, now() FROM exam_sessions_examsession
 WHERE id = ANY(%s::uuid[]) ORDER BY id
 ON CONFLICT DO NOTHING
 """

@@ -55,7 +55,6 @@ class RuleState(models.Model):
     peer_at = models.DateTimeField(null=True, help_text="When it connected or was lost.")
     closed = models.BooleanField(default=False, help_text="The session is over and everything open was closed.")
     gaps_checked_at = models.DateTimeField(null=True, help_text="Up to which arrival time missing samples were sought.")
-    alert_sequence = models.PositiveBigIntegerField(default=0, help_text="Number of the session's last alert.")
     updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

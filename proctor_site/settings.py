@@ -142,6 +142,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {
+        "SessionState": "sessions.models.ExamSession.State",
+        "IncidentState": "alerts.models.Incident.State",
+    },
     "SORT_OPERATIONS": False,
 }
 
@@ -185,6 +189,7 @@ CELERY_TASK_ROUTES: dict[str, dict[str, Any]] = {
     "detection.*": {"queue": messages.QUEUE_SWEEPS},  # all others of detection; routes are tried in this order
     "sessions.*": {"queue": messages.QUEUE_SWEEPS},
     "enrollment.*": {"queue": messages.QUEUE_ENROLLMENT},
+    "alerts.rescore": {"queue": messages.QUEUE_SWEEPS},  # computes, and must not hold up deliveries
     "alerts.*": {"queue": messages.QUEUE_ALERTS},
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
@@ -193,6 +198,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "detection-partitions": {"task": "detection.make_partitions", "schedule": 86400.0, "options": {"expires": 3600}},
     "sessions-sweep": {"task": "sessions.sweep", "schedule": 10.0, "options": {"expires": 20}},
     "alerts-sweep": {"task": "alerts.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "alerts-rescore": {"task": "alerts.rescore", "schedule": 5.0, "options": {"expires": 5}},
     "evidence-sweep": {"task": "alerts.evidence_sweep", "schedule": 600.0, "options": {"expires": 600}},
 }
 

@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import action as unfold_action
@@ -31,7 +32,7 @@ from accounts.admin_base import (
     link_to_list,
 )
 from accounts.problems import Problem
-from sessions.models import Exam, ExamSession, ExamSessionQuerySet, MediaGap, Policy
+from sessions.models import RISK_NOTE, Exam, ExamSession, ExamSessionQuerySet, MediaGap, Policy
 from sessions.policy_form import PolicyForm, fieldsets
 from sessions.selectors import with_incident_counts
 from sessions.services import session_end
@@ -62,13 +63,14 @@ class SessionAdmin(ReadOnlyAdmin):
         "candidate",
         "exam",
         "coloured_state",
+        "risk",
         "incident_count",
         "open_incident_count",
         "created_at",
         "live_at",
         "ended_at",
     ]
-    list_select_related = ["candidate", "exam"]
+    list_select_related = ["candidate", "exam", "tally"]
     list_filter: ClassVar[list[Any]] = [
         ("state", ChoicesCheckboxFilter),
         ("exam", ScopedAutocompleteFilter),
@@ -82,7 +84,7 @@ class SessionAdmin(ReadOnlyAdmin):
     actions_detail = ["end_now"]
     inlines: ClassVar[list[Any]] = [GapInline]
     fieldsets = [
-        (None, {"fields": [("session_id", "state_badge"), ("candidate_link", "exam_link"), "unseen"]}),
+        (None, {"fields": [("session_id", "state_badge"), ("candidate_link", "exam_link"), "risk_told", "unseen"]}),
         ("Times", {"fields": [("created_at", "planned_end_at"), ("live_at", "ended_at"), "end_reason"]}),
         ("Record", {"classes": ["collapse"], "fields": ["id", "organisation", "closed_at"]}),
         ("Policy", {"classes": ["collapse"], "fields": [("policy_name", "policy_version"), "policy_text"]}),
@@ -149,6 +151,14 @@ class SessionAdmin(ReadOnlyAdmin):
         count = "1 gap" if len(gaps) == 1 else f"{len(gaps)} gaps"
         return f"{count}, {sum(gaps, timedelta()).total_seconds():.1f} s in all, listed below."
 
+    @admin.display(description="risk", ordering=Coalesce("tally__risk_score", 0.0))
+    def risk(self, session: ExamSession) -> SafeString:
+        return format_html('<span title="{}">{}</span>', RISK_NOTE, f"{session.risk_score:.0f}")
+
+    @admin.display(description="risk score")
+    def risk_told(self, session: ExamSession) -> str:
+        return f"{session.risk_score:.1f}. {RISK_NOTE}"
+
     @admin.display(description="incidents", ordering="incident_count")
     def incident_count(self, session: Any) -> int:
         return int(session.incident_count)
@@ -207,7 +217,10 @@ class ExamAdmin(OrganisationScopedAdmin):
 
 @admin.register(Policy)
 class PolicyAdmin(OrganisationScopedAdmin):
-    """What is looked for, with which thresholds and times. A change is a new version; running sessions keep theirs."""
+    """What is looked for, with which thresholds and times. A change is a new version; running sessions keep theirs.
+
+    Weights are different: the risk scores of all its sessions follow within seconds.
+    """
 
     form = PolicyForm
     list_display = ["name", "version", "is_default", "exam_count", "organisation", "updated_at"]

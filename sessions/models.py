@@ -14,11 +14,20 @@ from accounts.models import Organisation
 from detection.engine.policy import DEFAULT_POLICY, PolicyError
 from detection.engine.policy import Policy as EnginePolicy
 from enrollment.models import EXTERNAL_ID, Candidate, no_accommodations
+from sessions.weights import weights_named
+
+RISK_NOTE = "From 0 to 100, which sessions to look at first. It is no verdict: only a person decides."
+"""What is said wherever a risk score is shown."""
 
 
 def default_policy_document() -> dict[str, Any]:
     """Return the document a new policy starts from."""
     return DEFAULT_POLICY.to_dict()
+
+
+def no_weights() -> dict[str, float]:
+    """Return the weights of a session that has none of its own."""
+    return {}
 
 
 def as_uuid(text: str) -> uuid.UUID | None:
@@ -38,6 +47,9 @@ class Policy(models.Model):
     version = models.PositiveIntegerField(default=1, editable=False)
     document = models.JSONField(default=default_policy_document)
     is_default = models.BooleanField(default=False)
+    rescore_due = models.BooleanField(
+        default=False, editable=False, help_text="Weights were edited: its sessions' risk scores are to be made anew."
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -53,13 +65,18 @@ class Policy(models.Model):
         return f"{self.name} v{self.version}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store; a changed document gets the next version, so that incidents tell which one they were judged by."""
+        """Store; a changed document gets the next version, so that incidents tell which one they were judged by.
+
+        Changed weights have the risk scores of all its sessions made anew (``alerts.risk``).
+        """
         with transaction.atomic():
             stored = Policy.objects.select_for_update().filter(pk=self.pk).first() if self.pk else None
             if stored is not None:
                 self.version = stored.version + int(stored.document != self.document)
+                reweighted = weights_named(stored.document) != weights_named(self.document)
+                self.rescore_due = stored.rescore_due or reweighted
             if kwargs.get("update_fields") is not None:
-                kwargs["update_fields"] = {*kwargs["update_fields"], "version", "updated_at"}
+                kwargs["update_fields"] = {*kwargs["update_fields"], "version", "rescore_due", "updated_at"}
             super().save(*args, **kwargs)
 
     def clean(self) -> None:
@@ -106,7 +123,7 @@ class ExamSessionQuerySet(models.QuerySet["ExamSession"]):
 
     def with_everything(self) -> ExamSessionQuerySet:
         """Fetch what a session is shown with in the same query."""
-        return self.select_related("organisation", "candidate__face_template", "exam")
+        return self.select_related("organisation", "candidate__face_template", "exam", "tally")
 
     def running(self) -> ExamSessionQuerySet:
         """Sessions that have not ended."""
@@ -137,6 +154,17 @@ class ExamSession(models.Model):
     exam = models.ForeignKey(Exam, on_delete=models.PROTECT, null=True, blank=True, related_name="exam_sessions")
     policy_name = models.CharField(max_length=100)
     policy_version = models.CharField(max_length=32, help_text="Version of the policy the snapshot was taken of.")
+    policy_source = models.ForeignKey(
+        Policy,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="exam_sessions",
+        help_text="The policy itself, whose weights of today make the risk score.",
+    )
+    own_weights = models.JSONField(
+        default=no_weights, blank=True, help_text="Weights by event type that are this session's own, not the policy's."
+    )
     policy = models.JSONField(help_text="Snapshot of the policy with this session's overrides and accommodations.")
     accommodations = models.JSONField(
         default=no_accommodations, blank=True, help_text="What of it are the candidate's own exceptions."
@@ -175,6 +203,11 @@ class ExamSession(models.Model):
     def enrolled(self) -> bool:
         """Whether the candidate has a template."""
         return hasattr(self.candidate, "face_template")
+
+    @property
+    def risk_score(self) -> float:
+        """From 0 to 100, what its incidents add up to (``alerts.risk``): which sessions to look at first."""
+        return self.tally.risk_score if hasattr(self, "tally") else 0.0
 
     @property
     def policy_document(self) -> dict[str, Any]:

@@ -15,17 +15,20 @@ from detection.engine import policy as engine
 from enrollment.accommodations import accommodations_check
 from enrollment.models import Candidate
 from sessions.models import Exam, Policy, default_policy_document
+from sessions.weights import weights_named
 
 DEFAULT_NAME: Final = "Default"
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySnapshot:
-    """The policy as a session will be watched under it."""
+    """The policy as a session will be watched under it. ``own_weights``: those that are not its ``source``'s."""
 
+    source: Policy
     name: str
     version: str
     document: dict[str, Any]
+    own_weights: dict[str, float]
 
 
 def first_policy_document() -> dict[str, Any]:
@@ -92,7 +95,9 @@ def policy_snapshot(
         document = engine.merge(engine.merge(source.document, overrides or {}), accommodations or {})
     except engine.PolicyError as error:
         raise Problem("policy_invalid", str(error), errors=error.errors) from None
-    return PolicySnapshot(source.name, str(source.version), policy_read(document).to_dict())
+    checked = policy_read(document).to_dict()
+    own = weights_named(engine.merge(overrides or {}, accommodations or {}))
+    return PolicySnapshot(source, source.name, str(source.version), checked, own)
 
 
 def accommodations_merge(granted: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Final
 _TIMES = (
     "It must hold for <b>hold</b> seconds to open an incident and be calm for <b>release</b> seconds to "
     "close it; then nothing of the kind opens for <b>cooldown</b> seconds. <b>Severity</b> is the weight, "
-    "0 to 1."
+    "0 to 1; edited later, the risk scores of sessions that are over follow."
 )
 
 _TOLD = f"Leave enter and exit at 1. {_TIMES}"

@@ -52,8 +52,9 @@ def sessions_list(
             | Q(candidate__candidate_id__icontains=search)
             | Q(exam__exam_id__icontains=search)
         )
-    nulls_last = F(ordering.removeprefix("-"))
-    order = nulls_last.desc(nulls_last=True) if ordering.startswith("-") else nulls_last.asc(nulls_last=True)
+    name = ordering.removeprefix("-")
+    key = Coalesce("tally__risk_score", 0.0) if name == "risk_score" else F(name)
+    order = key.desc(nulls_last=True) if ordering.startswith("-") else key.asc(nulls_last=True)
     return with_incident_counts(sessions.with_everything()).order_by(order, "id")
 
 

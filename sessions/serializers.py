@@ -15,11 +15,14 @@ from detection.messages import Browser
 from enrollment.serializers import ExternalIdField
 from sessions import joining
 from sessions.browser import MAX_AGE_S, MAX_EVENTS, PageEvent
-from sessions.models import ExamSession
+from sessions.models import RISK_NOTE, ExamSession
 from sessions.selectors import gaps_summarise, incidents_count
 from sessions.services import PLANNED
 
-ORDERINGS: Final = ["-created_at", "created_at", "-planned_end_at", "planned_end_at", "-live_at", "-ended_at"]
+ORDERINGS: Final = [
+    "-created_at", "created_at", "-planned_end_at", "planned_end_at", "-live_at", "-ended_at",
+    "-risk_score", "risk_score",
+]  # fmt: skip
 RESERVED: Final = ("start", "ws")
 """Session ids that would be other addresses below ``/api/v1/session/``."""
 MAX_MINUTES: Final = 24 * 60
@@ -194,11 +197,16 @@ class SessionSerializer(SessionTimesSerializer):
     policy_document = serializers.DictField(help_text="The policy with this session's overrides and accommodations.")
     accommodations = serializers.DictField(help_text="What of it are the candidate's own exceptions.")
     gaps = serializers.SerializerMethodField()
+    risk_score = serializers.FloatField(help_text=RISK_NOTE)
+    risk_note = serializers.SerializerMethodField(help_text="What the score is for, to be shown with it.")
     incidents = serializers.SerializerMethodField()
 
     @extend_schema_field(GapsSerializer)
     def get_gaps(self, session: ExamSession) -> dict[str, Any]:
         return dict(GapsSerializer(gaps_summarise(session)).data)
+
+    def get_risk_note(self, session: ExamSession) -> str:
+        return RISK_NOTE
 
     @extend_schema_field(IncidentCountSerializer(many=True))
     def get_incidents(self, session: ExamSession) -> list[dict[str, Any]]:
@@ -210,6 +218,7 @@ class SessionRowSerializer(SessionTimesSerializer):
 
     incident_count = serializers.IntegerField()
     open_incident_count = serializers.IntegerField()
+    risk_score = serializers.FloatField(help_text=RISK_NOTE)
 
 
 class JoiningSerializer(_JoinableSerializer):

@@ -67,6 +67,8 @@ def session_start(
             session_id=session_id or str(own_id),
             candidate=candidate,
             exam=exam,
+            policy_source=snapshot.source,
+            own_weights=snapshot.own_weights,
             policy_name=snapshot.name,
             policy_version=snapshot.version,
             policy=snapshot.document,

@@ -30,7 +30,7 @@ from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
 
-SCHEMA = Path(__file__).resolve().parent.parent / "alerts" / "schemas" / "alert-1.0.json"
+SCHEMA = Path(__file__).resolve().parent.parent / "alerts" / "schemas" / "alert-1.1.json"
 TRIES = 3
 PAGE_TIMEOUT_MS = 30_000
 CAMERA_S = 2.0

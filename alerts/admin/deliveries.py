@@ -27,7 +27,7 @@ from alerts.admin.incidents import EventTypeFilter
 from alerts.models import Alert, Delivery, DeliveryAttempt
 
 DELIVERY_COLOURS = {"pending": "info", "delivered": "success", "parked": "danger"}
-PHASE_COLOURS = {"opened": "danger", "closed": "primary"}
+PHASE_COLOURS = {"opened": "danger", "closed": "info", "confirmed": "primary", "reopened": "warning"}
 
 
 class _Timed:

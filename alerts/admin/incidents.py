@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Prefetch, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
@@ -26,18 +26,15 @@ from accounts.admin_base import (
 )
 from accounts.problems import Problem
 from alerts import why
+from alerts.admin.reviews import Reviewing
+from alerts.incident_selectors import with_story
 from alerts.models import Alert, Evidence, Incident
 from alerts.views import picture_response
 from detection.engine.policy import EventType
 from sessions.admin import SessionAdmin
 
-STATE_COLOURS = {"open": "danger", "closed": "primary"}
+STATE_COLOURS = {"open": "danger", "closed": "info", "confirmed": "primary", "reopened": "warning"}
 TYPE_COLOURS = {"behaviour": "warning", "technical": "info"}
-
-
-def with_evidence(incidents: QuerySet[Any]) -> QuerySet[Any]:
-    """Fetch the incidents' pictures' rows with them, oldest first."""
-    return incidents.prefetch_related(Prefetch("evidence", queryset=Evidence.objects.order_by("captured_at")))
 
 
 def _pictures(incident: Incident, size: str) -> SafeString:
@@ -47,6 +44,17 @@ def _pictures(incident: Incident, size: str) -> SafeString:
 
 def _kind(incident: Incident) -> str:
     return "technical" if incident.technical else "behaviour"
+
+
+def _state(incident: Incident) -> SafeString:
+    """Show the state, and under it who made it, as far as that was a person."""
+    shown = badge(incident.state, STATE_COLOURS)
+    reviews = incident.reviews.all()
+    return (
+        format_html('{}<span class="event-kind">{}</span>', shown, reviews[len(reviews) - 1].reviewer)
+        if reviews
+        else shown
+    )
 
 
 def _duration(incident: Incident) -> str:
@@ -90,9 +98,9 @@ class _Illustrated:
     def kind(self, incident: Incident) -> str:
         return _kind(incident)
 
-    @coloured(STATE_COLOURS, description="state", ordering="state")
-    def coloured_state(self, incident: Incident) -> str:
-        return incident.state
+    @admin.display(description="state", ordering="state")
+    def coloured_state(self, incident: Incident) -> SafeString:
+        return _state(incident)
 
 
 class IncidentInline(_Illustrated, ReadOnlyInline):
@@ -106,7 +114,7 @@ class IncidentInline(_Illustrated, ReadOnlyInline):
     hide_title = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return with_evidence(super().get_queryset(request))
+        return with_story(super().get_queryset(request))
 
     @admin.display(description="incident")
     def link(self, incident: Incident) -> SafeString | str:
@@ -130,7 +138,7 @@ class AlertInline(ReadOnlyInline):
 
 
 @admin.register(Incident)
-class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
+class IncidentAdmin(Reviewing, _Illustrated, ReadOnlyAdmin):
     """What was found, when, and why. A person decides what it means."""
 
     list_display = [
@@ -168,10 +176,10 @@ class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
 
     class Media:
         css: ClassVar[dict[str, list[str]]] = {"all": ["alerts/admin.css"]}
-        js: ClassVar[list[str]] = ["accounts/refresh.js"]
+        js: ClassVar[list[str]] = ["accounts/refresh.js", "alerts/review.js"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return with_evidence(super().get_queryset(request))
+        return with_story(super().get_queryset(request))
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
         return None
@@ -219,7 +227,7 @@ class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
 
     @admin.display(description="state")
     def state_badge(self, incident: Incident) -> SafeString:
-        return badge(incident.state, STATE_COLOURS)
+        return _state(incident)
 
     @admin.display(description="kind")
     def kind_badge(self, incident: Incident) -> SafeString:
@@ -240,6 +248,7 @@ class IncidentAdmin(_Illustrated, ReadOnlyAdmin):
                 "scores": why.scores(incident),
                 "accommodations": why.accommodations(incident),
                 "severity_sum": why.severity_sum(incident),
+                "risk_sum": why.risk_sum(incident),
                 "rows": why.measures(incident),
             },
         )

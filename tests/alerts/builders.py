@@ -6,6 +6,7 @@ import io
 import itertools
 import uuid
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -28,6 +29,11 @@ ONSET = 1_790_000_000.25
 """2026-09-21T14:13:20.250Z"""
 
 _numbers = itertools.count(1)
+
+
+def moment(seconds: float) -> datetime:
+    """The aware datetime of Unix seconds."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def organisation(**fields: Any) -> Organisation:
@@ -90,12 +96,10 @@ def closing(opened: Change, **fields: Any) -> Change:
     )
 
 
-def apply(of: ExamSession, what: Change | None = None, *, sequence: int | None = None, **more: Any) -> Alert:
-    """Apply a change in a committed transaction, numbered after the session's last alert."""
+def apply(of: ExamSession, what: Change | None = None, **more: Any) -> Alert:
+    """Apply a change in a committed transaction."""
     with transaction.atomic():
-        last = Alert.objects.filter(session=of).order_by("-sequence").first()
-        number = sequence or (last.sequence + 1 if last else 1)
-        return services.incident_apply(session=of, change=what or change(), sequence=number, **more)
+        return services.incident_apply(session=of, change=what or change(), **more)
 
 
 def subscription(owner: Organisation, url: str, **fields: Any) -> tuple[Subscription, str]:

@@ -237,7 +237,7 @@ def test_the_number_of_queries_does_not_grow(owner: Organisation) -> None:
     empty = queries()
     for _ in range(3):
         fill(owner)
-    assert queries() == empty <= 8
+    assert queries() == empty <= 11
 
 
 def test_statistics_are_for_the_admin_scope_and_signed_in_staff(owner: Organisation) -> None:

@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 
 from accounts.api_keys import api_key_create
 from alerts import services
-from alerts.models import Alert
+from alerts.models import Alert, SessionTally
 from alerts.wake import group_name
 from proctor_site.embedded.valkey import _binary as valkey_binary
 from sessions.models import ExamSession
@@ -156,6 +156,7 @@ def _many_alerts(session: ExamSession, count: int) -> Alert:
               sequence=number, event_type=first.event_type, payload=payload)
         for number in range(2, count + 2)
     )  # fmt: skip
+    SessionTally.objects.filter(session=session).update(alert_sequence=count + 1)
     return first
 
 

@@ -21,6 +21,13 @@ from sessions.policy_words import DESCRIPTIONS
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 TIMES = st.floats(min_value=0, max_value=4_000_000_000)
 IDS = st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=32), max_size=5)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=1000)
+REVIEWS = st.builds(
+    payload.ReviewFacts, reviewer=TEXTS.map(lambda t: t[:200]), at=TIMES.map(payload.from_unix), reason=TEXTS
+)
+TOLD = st.tuples(st.sampled_from(["opened", "closed"]), st.none()) | st.tuples(
+    st.sampled_from(["confirmed", "dismissed", "reopened"]), REVIEWS
+)
 
 
 def facts(**changed: object) -> payload.AlertFacts:
@@ -54,22 +61,28 @@ def test_the_alert_has_the_published_members() -> None:
 
 
 @given(
-    event_type=st.sampled_from(list(EventType)), phase=st.sampled_from(["opened", "closed"]), value=NUMBERS,
+    event_type=st.sampled_from(list(EventType)), told=TOLD, version=st.integers(1, 2**31 - 1), value=NUMBERS,
     peak=NUMBERS, raw=st.none() | NUMBERS, started=TIMES, lasted=st.floats(0, 90_000), ids=IDS,
     weight=st.floats(0, 1), enter=st.floats(-120, 100),
 )  # fmt: skip
 def test_whatever_is_measured_the_alert_follows_the_schema_and_fits_into_a_webhook(
-    event_type: EventType, phase: str, value: float, peak: float, raw: float | None, started: float, lasted: float,
+    event_type: EventType, told: tuple[str, payload.ReviewFacts | None], version: int, value: float, peak: float,
+    raw: float | None, started: float, lasted: float,
     ids: list[str], weight: float, enter: float,
 ) -> None:  # fmt: skip
+    phase, review = told
     rule = RulePolicy(True, enter=enter, exit=enter, hold_s=1.0, release_s=1.0, cooldown_s=0.0, severity=weight)
     document = payload.build(
         facts(
             event_type=event_type.value, phase=phase, value=value, peak_value=peak, raw_score=raw,
             started_at=payload.from_unix(started), decided_at=payload.from_unix(started + lasted),
-            ended_at=payload.from_unix(started + lasted) if phase == "closed" else None,
+            ended_at=None if phase == "opened" else payload.from_unix(started + lasted),
             peak_at=payload.from_unix(started), sample_ids=tuple(ids), rule=rule, frame_ids=tuple(ids),
-            severity=severity.severity(event_type, peak_value=0.0 if math.isnan(peak) else peak, rule=rule),
+            severity=severity.severity(
+                weight,
+                severity.excess(event_type, peak_value=0.0 if math.isnan(peak) else peak, enter=enter),
+            ),
+            incident_version=version, review=review,
         )
     )  # fmt: skip
     sent = payload.body(document)
@@ -83,7 +96,9 @@ def test_whatever_is_measured_the_alert_follows_the_schema_and_fits_into_a_webho
         (("severity_score",), 1.5, r"\$\.severity_score"),
         (("event_id",), "not-a-uuid", r"\$\.event_id"),
         (("timestamp",), "2026-09-21 14:13", r"\$\.timestamp"),
-        (("metadata", "phase"), "reopened", r"\$\.metadata\.phase"),
+        (("metadata", "phase"), "forgotten", r"\$\.metadata\.phase"),
+        (("metadata", "phase"), "confirmed", r"\$\.metadata\.review"),
+        (("metadata", "review"), {"by": "ann"}, r"\$\.metadata\.review"),
         (("evidence", "frame_ids"), "f1", r"\$\.evidence\.frame_ids"),
         (("surprise",), 1, "surprise"),
     ],
@@ -99,10 +114,32 @@ def test_what_leaves_the_schema_is_refused_by_name(path: tuple[str, ...], value:
 
 
 def test_the_schema_is_served() -> None:
-    answer = APIClient().get("/api/v1/schemas/alert-1.0.json")
-    assert answer.status_code == 200
-    assert answer["content-type"] == "application/schema+json"
-    assert json.loads(answer.content) == payload.schema()
+    for version in ("1.0", "1.1"):
+        answer = APIClient().get(f"/api/v1/schemas/alert-{version}.json")
+        assert answer.status_code == 200
+        assert answer["content-type"] == "application/schema+json"
+        schema = json.loads(answer.content)
+        assert schema == payload.schema(version)
+        assert schema["properties"]["metadata"]["properties"]["schema_version"] == {"const": version}
+
+
+def test_a_version_that_was_never_published_is_not_found() -> None:
+    for version in ("0.9", "1.10", "..%2f1.0"):
+        answer = APIClient().get(f"/api/v1/schemas/alert-{version}.json")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_version_1_1_only_adds_to_version_1_0() -> None:
+    """A reader of 1.0 that ignores what it does not know reads 1.1."""
+    old, new = (payload.schema(version)["properties"] for version in ("1.0", "1.1"))
+    assert new.keys() == old.keys()
+    for name in old.keys() - {"metadata"}:
+        assert new[name] == old[name]
+    before, after = old["metadata"], new["metadata"]
+    assert set(before["required"]) < set(after["required"])
+    assert set(before["properties"]["phase"]["enum"]) < set(after["properties"]["phase"]["enum"])
+    for name in before["properties"].keys() - {"phase", "schema_version"}:
+        assert after["properties"][name] == before["properties"][name]
 
 
 def test_the_documents_example_follows_the_schema() -> None:
@@ -140,7 +177,9 @@ def test_members_come_in_the_schemas_order_whatever_the_database_made_of_them() 
 def test_severity_is_the_weight_scaled_by_how_clearly_the_threshold_was_passed(
     event_type: EventType, peak: float, expected: float
 ) -> None:
-    assert severity.severity(event_type, peak_value=peak, rule=DEFAULT_RULES[event_type]) == expected
+    rule = DEFAULT_RULES[event_type]
+    share = severity.excess(event_type, peak_value=peak, enter=rule.enter)
+    assert severity.severity(rule.severity, share) == expected
 
 
 def test_a_threshold_at_the_limit_counts_in_full() -> None:

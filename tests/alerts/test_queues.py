@@ -40,10 +40,10 @@ def queue_of(task: str) -> str:
 def test_nothing_by_the_clock_shares_a_queue_with_deliveries_except_their_own_sweeps() -> None:
     scheduled = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
     queues = {task: queue_of(task) for task in scheduled}
-    own = {task for task in scheduled if task.startswith("alerts.")}
+    own = {"alerts.sweep", "alerts.evidence_sweep"}
     assert {task for task in scheduled if queues[task] == QUEUE_ALERTS} == own
     assert {task for task in scheduled if queues[task] == QUEUE_SWEEPS} == scheduled - own
-    assert {"detection.sweep", "detection.fill_gaps", "sessions.sweep"} <= scheduled - own
+    assert {"detection.sweep", "detection.fill_gaps", "sessions.sweep", "alerts.rescore"} <= scheduled - own
 
 
 def test_the_sweeps_are_taken_by_the_worker_and_not_by_the_process_that_delivers() -> None:

@@ -62,8 +62,8 @@ def test_the_same_change_again_changes_nothing(phase: str) -> None:
     builders.subscription(session.organisation, "https://93.184.216.34/hook")
     change = builders.change(phase=phase)
 
-    first = builders.apply(session, change, sequence=1)
-    second = builders.apply(session, change, sequence=2)
+    first = builders.apply(session, change)
+    second = builders.apply(session, change)
 
     assert second.event_id == first.event_id
     assert second.sequence == 1
@@ -81,7 +81,7 @@ def test_nothing_remains_of_a_transaction_that_is_rolled_back() -> None:
     session = builders.session()
     builders.subscription(session.organisation, "https://93.184.216.34/hook")
     with transaction.atomic():
-        services.incident_apply(session=session, change=builders.change(), sequence=1)
+        services.incident_apply(session=session, change=builders.change())
         transaction.set_rollback(True)
     assert not Incident.objects.exists()
     assert not Alert.objects.exists()

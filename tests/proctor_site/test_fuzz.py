@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.problems import CODES
+from tests.alerts import builders
 from tests.factories import make_api_key, make_enrolled_candidate, make_organisation, make_session
 
 pytestmark = pytest.mark.django_db
@@ -19,6 +20,7 @@ KEYS = [
     "candidate_id", "exam_id", "session_id", "images", "image", "consent", "version", "given_at", "locale", "policy",
     "rules", "NO_FACE", "hold_s", "sampling", "frames_per_second", "planned_minutes", "planned_end_at",
     "enroll_on_join", "transport", "url", "secret", "event_types", "exam_ids", "enabled", "webhook",
+    "decision", "reason", "reviewer",
 ]  # fmt: skip
 WORDS = [
     "ada", "QUJD", "webhook", "en", "2026-01-01T00:00:00Z", "9999-12-31T23:59:59+14:00", "0001-01-01", "\x00", "\ud800",
@@ -33,18 +35,26 @@ VALUES = st.recursive(
 )
 BODIES = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=8) | VALUES
 
+INCIDENT = "00000000-0000-4000-8000-000000000001"
 CONSENT = {"version": "1", "locale": "en", "given_at": "2026-01-01T00:00:00Z"}
 VALID: dict[str, dict[str, Any]] = {
     "session/start": {"candidate_id": "ada", "policy": {"rules": {"NO_FACE": {"hold_s": 2}}}, "planned_minutes": 5},
     "enroll": {"candidate_id": "bob", "images": ["QUJD"], "consent": CONSENT},
     "verify": {"candidate_id": "ada", "image": "QUJD"},
     "subscriptions": {"transport": "webhook", "url": "https://93.184.216.34/hook", "event_types": ["NO_FACE"]},
+    f"incidents/{INCIDENT}/review": {"decision": "dismissed", "reason": "a dog", "version": 2},
 }
 CHANGES = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=2)
 
-POSTS = ["enroll", "verify", "session/start", "subscriptions", "session/s-1/enroll"]
-GETS = ["admin/sessions", "admin/stats", "session/{}", "enroll/{}", "subscriptions/{}", "evidence/{}", "{}"]
-QUERY = ["state", "exam_id", "candidate_id", "since", "until", "search", "ordering", "page", "page_size", "signature"]
+POSTS = ["enroll", "verify", "session/start", "subscriptions", "session/s-1/enroll", f"incidents/{INCIDENT}/review"]
+GETS = [
+    "admin/sessions", "admin/stats", "session/{}", "enroll/{}", "subscriptions/{}", "evidence/{}", "incidents",
+    "incidents/{}", "schemas/alert-{}.json", "{}",
+]  # fmt: skip
+QUERY = [
+    "state", "exam_id", "candidate_id", "since", "until", "search", "ordering", "page", "page_size", "signature",
+    "session_id", "event_type", "technical", "min_severity",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -52,7 +62,8 @@ def client(settings: Any) -> Client:
     """Return a client with every scope, of an organisation that has something to find; workers never answer."""
     settings.ENROLL_TIMEOUT_S = 0.05
     organisation = make_organisation()
-    make_session(candidate=make_enrolled_candidate(organisation, "ada"), session_id="s-1")
+    session = make_session(candidate=make_enrolled_candidate(organisation, "ada"), session_id="s-1")
+    builders.apply(session, builders.change(phase="closed", finding_id=INCIDENT))
     _, raw = make_api_key(organisation)
     return Client(HTTP_AUTHORIZATION=f"Bearer {raw}", raise_request_exception=False)
 

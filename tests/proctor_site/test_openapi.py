@@ -51,6 +51,9 @@ def test_every_endpoint_of_the_issue_is_there(document: dict[str, Any]) -> None:
         "get /api/v1/admin/stats",
         "get /api/v1/admin/sessions",
         "post /api/v1/subscriptions",
+        "get /api/v1/incidents",
+        "get /api/v1/incidents/{incident_id}",
+        "post /api/v1/incidents/{incident_id}/review",
     }
 
 
@@ -67,7 +70,7 @@ def test_every_operation_says_what_it_answers_and_what_can_go_wrong(document: di
     for name, operation in operations(document):
         responses = operation["responses"]
         assert any(status.startswith("2") for status in responses), name
-        if name == "get /api/v1/schemas/alert-1.0.json":
+        if name.startswith("get /api/v1/schemas/"):
             continue  # a file for everybody: nothing to authenticate, nothing to look up
         assert {"401", "403", "500", "503"} <= set(responses), name
         if "requestBody" in operation:
