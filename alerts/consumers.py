@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge
 from redis.exceptions import RedisError
 
 from alerts import feed, live_access
-from alerts.live_access import Close, RefusalError
+from alerts.live_access import Close, Hears, RefusalError
 from alerts.wake import group_name
 from sessions.models import ExamSession
 
@@ -36,6 +36,8 @@ SEND_TIMEOUT_S = 10.0
 """How long a client may take to make room for the next message."""
 RECONNECT_S = 2.0
 """Pause before the channel layer is tried again."""
+NOTICES_WAITING = 20
+"""Notices kept for a client that is behind."""
 DETECTIONS_WAITING = 2
 """Summaries kept for a client that is behind; older ones are dropped, they are news for half a second only."""
 
@@ -62,6 +64,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._noted = asyncio.Event()
         self._look = True
         self._detections: deque[dict[str, Any]] = deque(maxlen=DETECTIONS_WAITING)
+        self._notices: deque[dict[str, Any]] = deque(maxlen=NOTICES_WAITING)
         self._knock = live_access.read(self.scope)
         await self.accept(self._knock.protocol)
         CLIENTS.inc()
@@ -117,6 +120,11 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 self._detections.append(message)
                 self._noted.set()
             return
+        if message["type"] == "notice":
+            if self._viewer.hears is Hears.ALL:
+                self._notices.append(message)
+                self._noted.set()
+            return
         self._note_look()
 
     def _note_look(self) -> None:
@@ -167,6 +175,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._look |= news.more
             if self._viewer.is_candidate and news.state == ExamSession.State.ENDED:
                 await self._close(Close.NORMAL)
+        while self._notices:
+            await self._send_all([self._notices.popleft()])
         while self._detections:
             await self._send_all([self._detections.popleft()])
 
