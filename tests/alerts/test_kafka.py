@@ -379,7 +379,7 @@ kafka_producer._Client._produce = tell
 threading.Thread(target=kafka.send, args=([alert("a-2")],), daemon=True).start()
 taken.wait()
 """
-        done = self.run(broker, code, **{"linger.ms": 1000})  # without waiting it would still lie in the queue
+        done = self.run(broker, code, **{"linger.ms": 3000})  # without waiting it would still lie in the queue
         assert (done.returncode, done.stderr) == (0, "")
         assert ids(read(broker.servers, TOPIC, 2)) == {"a": ["a-1", "a-2"]}
 
