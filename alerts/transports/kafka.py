@@ -25,7 +25,7 @@ from alerts.outgoing import Answer, Outgoing, Result, TransportError
 MAX_BATCH = 500
 HAS_SECRET = False
 SPECVERSION = "1.0"
-TYPE_PREFIX = "sdproctor.alert."
+TYPE_PREFIX = "sdproctor."
 START_UNTIL_S = 20.0
 """No further round is started after this time: the last one may take ``kafka_producer.REPORT_TIMEOUT_S`` more."""
 

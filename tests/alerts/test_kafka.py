@@ -110,7 +110,7 @@ class TestWhatArrives:
             "ce_specversion": "1.0",
             "ce_id": "e-1",
             "ce_source": "https://proctor.example.org",
-            "ce_type": "sdproctor.alert.NO_FACE",
+            "ce_type": "sdproctor.NO_FACE",
             "ce_time": "2026-09-21T14:13:20.250Z",
             "ce_subject": "algebra-1-jané",
             "event_id": "e-1",
