@@ -77,6 +77,7 @@ CODES: Final[Mapping[str, Code]] = {
     "link_invalid": Code(403, "The link is not one of ours"),
     "link_expired": Code(403, "The link has expired"),
     "address_refused": Code(422, "Alerts are not delivered to this address"),
+    "transport_unavailable": Code(422, "This deployment does not deliver alerts in this way"),
     "secret_invalid": Code(422, "The secret does not have a form that the transport takes"),
     "delivery_unknown": Code(404, "There is no such delivery"),
     "delivery_under_way": Code(409, "The delivery is being made at this moment"),

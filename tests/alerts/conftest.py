@@ -10,7 +10,8 @@ import pytest
 from channels.db import database_sync_to_async
 from django.db import connection, connections
 
-from alerts import consumers, wake
+from alerts import consumers, kafka_producer, wake
+from tests.alerts import kafka_peers
 from tests.alerts.receiver import Receiver, running
 
 
@@ -50,3 +51,13 @@ def receiver(settings: Any) -> Iterator[Receiver]:
     settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
     with running() as made:
         yield made
+
+
+@pytest.fixture
+def broker(settings: Any) -> Iterator[kafka_peers.Broker]:
+    """A Kafka broker process that the settings name, with no producer before and after."""
+    kafka_producer.close()
+    with kafka_peers.running() as started:
+        settings.KAFKA_BOOTSTRAP_SERVERS = started.servers
+        yield started
+        kafka_producer.close()

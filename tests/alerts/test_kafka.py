@@ -29,7 +29,6 @@ from tests.alerts.kafka_peers import (
     ids,
     mock_cluster,
     read,
-    running,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,14 +40,6 @@ def fresh_producer() -> Iterator[None]:
     """Let no test inherit another one's producer."""
     yield
     kafka_producer.close()
-
-
-@pytest.fixture
-def broker(settings: Any) -> Iterator[Broker]:
-    """A broker process that the settings name."""
-    with running() as started:
-        settings.KAFKA_BOOTSTRAP_SERVERS = started.servers
-        yield started
 
 
 @pytest.fixture
