@@ -44,7 +44,7 @@ class Record:
     topic: str
     key: str
     value: bytes
-    headers: list[tuple[str, bytes]]
+    headers: list[tuple[str, str | bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,11 @@ START_UNTIL_S = 20.0
 """No further round is started after this time: the last one may take ``kafka_producer.REPORT_TIMEOUT_S`` more."""
 
 _NOT_CONFIGURED = "This deployment has no Kafka: KAFKA_BOOTSTRAP_SERVERS is not set."
-_TOO_LARGE = KafkaError.MSG_SIZE_TOO_LARGE
-_PERMANENT = frozenset({_TOO_LARGE, KafkaError.INVALID_RECORD})
+_PERMANENT = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD})
 """About this one alert, whenever it comes. A topic that is missing or forbidden may be made or allowed: that is waited
 for, as for a webhook that answers 404 or 403."""
+_OF_THE_BATCH = _PERMANENT | {KafkaError._INVALID_DIFFERENT_RECORD}
+"""The cluster refuses whole batches: only an alert that goes alone is told what is true of it."""
 _NO_REPORT = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._PURGE_INFLIGHT})
 
 
@@ -120,11 +121,9 @@ def _round(messages: Mapping[int, Outgoing], until: float) -> dict[int, Result]:
             records[index] = _record(message)
     try:
         reports = dict(zip(records, kafka_producer.deliver(list(records.values())), strict=True)) if records else {}
-        # The broker refuses whole batches by their size: only an alert that goes alone is told what is true of it.
-        large = [index for index, report in reports.items() if _is_too_large(report)]
-        if large and len(records) > 1:
-            apart = kafka_producer.deliver_apart([records[index] for index in large], until=until)
-            reports |= dict(zip(large, apart, strict=True))
+        if doubtful := [index for index, report in reports.items() if _is_of_the_batch(report)]:
+            apart = kafka_producer.deliver_apart([records[index] for index in doubtful], until=until)
+            reports |= dict(zip(doubtful, apart, strict=True))
     except KafkaException as error:
         trouble = f"No Kafka client can be made of KAFKA_CONFIG: {error.args[0].str()}"
         return refused | {index: TransportError(trouble) for index in records}
@@ -132,12 +131,11 @@ def _round(messages: Mapping[int, Outgoing], until: float) -> dict[int, Result]:
 
 
 def _record(message: Outgoing) -> Record:
-    beside = [(name, value.encode()) for name, value in headers(message).items()]
-    return Record(topic_of(message.address), message.session_id, message.body, beside)
+    return Record(topic_of(message.address), message.session_id, message.body, list(headers(message).items()))
 
 
-def _is_too_large(report: Report) -> bool:
-    return report.error is not None and report.error.code() == _TOO_LARGE
+def _is_of_the_batch(report: Report) -> bool:
+    return report.error is not None and report.error.code() in _OF_THE_BATCH
 
 
 def _judge(report: Report) -> Result:

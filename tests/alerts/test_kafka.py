@@ -182,7 +182,7 @@ class TestAddresses:
 
 class TestErrors:
     def test_what_is_wrong_with_the_alert_itself_is_permanent(self, cluster: MockCluster) -> None:
-        cluster.fail(PRODUCE, KafkaError.INVALID_RECORD)
+        cluster.fail(PRODUCE, KafkaError.INVALID_RECORD, KafkaError.INVALID_RECORD)
         assert kinds(kafka.send([alert("a-1")])) == ["permanent"]
 
     @pytest.mark.parametrize("code", [KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.POLICY_VIOLATION])
@@ -212,9 +212,11 @@ class TestErrors:
         assert kinds(results) == ["delivered", "permanent", "held", "delivered", "delivered"]
         assert ids(read(broker.servers, TOPIC, 3)) == {"a": ["a-1"], "b": ["b-1", "b-2"]}
 
-    def test_alerts_refused_for_the_size_of_their_batch_go_alone(self, cluster: MockCluster) -> None:
-        cluster.fail(PRODUCE, KafkaError.MSG_SIZE_TOO_LARGE)
-        assert kinds(kafka.send([alert(f"s{n}-1") for n in range(5)])) == ["delivered"] * 5
+    @pytest.mark.parametrize("code", [KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD])
+    @pytest.mark.parametrize("count", [1, 5])
+    def test_alerts_that_share_the_fate_of_a_batch_go_alone(self, cluster: MockCluster, code: int, count: int) -> None:
+        cluster.fail(PRODUCE, code)
+        assert kinds(kafka.send([alert(f"s{n}-1") for n in range(count)])) == ["delivered"] * count
 
     def test_an_alert_too_large_on_its_own_is_permanent(self, cluster: MockCluster) -> None:
         kafka.send([alert("warm-1")])  # so that the five go in one batch
