@@ -69,10 +69,13 @@ class Kafka:
             time.sleep(0.02)
 
 
-def broker_command(port: int) -> list[str]:
-    """Return the command that runs a broker on a port of the loopback interface."""
-    url = f"tcp://{LOOPBACK}:{port}"
-    return [str(_binary()), "broker", "--listener-url", url, "--advertised-listener-url", url]
+def broker_command(port: int, *, advertised_port: int | None = None) -> list[str]:
+    """Return the command that runs a broker on a port of the loopback interface.
+
+    ``advertised_port``: where it tells its clients to come, if that is not the same.
+    """
+    listens, told = (f"tcp://{LOOPBACK}:{number}" for number in (port, advertised_port or port))
+    return [str(_binary()), "broker", "--listener-url", listens, "--advertised-listener-url", told]
 
 
 def _listens(port: int) -> bool:

@@ -26,7 +26,8 @@ PRODUCE, METADATA, INIT_PRODUCER_ID = 0, 3, 22
 class Broker:
     """A broker process that can be killed, started again under the same address, stopped and continued."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, advertised_port: int | None = None) -> None:
+        self._advertised_port = advertised_port
         self.port = free_port()
         self.servers = f"{LOOPBACK}:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -35,7 +36,10 @@ class Broker:
     def start(self) -> None:
         """Start it, with nothing in it, and return once it listens."""
         self._process = subprocess.Popen(
-            broker_command(self.port), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            broker_command(self.port, advertised_port=self._advertised_port),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 15
         while True:
@@ -65,9 +69,9 @@ class Broker:
 
 
 @contextmanager
-def running() -> Iterator[Broker]:
+def running(*, advertised_port: int | None = None) -> Iterator[Broker]:
     """Run a broker."""
-    broker = Broker()
+    broker = Broker(advertised_port=advertised_port)
     try:
         yield broker
     finally:

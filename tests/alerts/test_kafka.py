@@ -20,6 +20,8 @@ from alerts import kafka_config, kafka_producer
 from alerts.addresses import AddressRefusedError, TransportUnavailableError
 from alerts.outgoing import Answer, Outgoing, Result, TransportError
 from alerts.transports import kafka
+from proctor_site.embedded.ports import free_port
+from tests.alerts import tls_front
 from tests.alerts.kafka_peers import (
     INIT_PRODUCER_ID,
     PRODUCE,
@@ -29,6 +31,7 @@ from tests.alerts.kafka_peers import (
     ids,
     mock_cluster,
     read,
+    running,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -336,6 +339,31 @@ class TestOutages:
         sender.join()
         found = ids(read(broker.servers, TOPIC, 2 * len(messages), timeout_s=4))
         assert found == {f"s{n}": [m.event_id for m in messages if m.session_id == f"s{n}"] for n in range(10)}
+
+
+class TestTls:
+    @pytest.fixture
+    def chain(self, tmp_path: Path, settings: Any) -> Iterator[Path]:
+        """Run a broker that is reached by TLS alone, and return the certificate to trust."""
+        chain, private = tls_front.certificate(tmp_path)
+        port = free_port()
+        with running(advertised_port=port) as broker, tls_front.listening(port, chain, private, behind=broker.port):
+            settings.KAFKA_BOOTSTRAP_SERVERS = f"127.0.0.1:{port}"
+            yield chain
+            kafka_producer.close()
+
+    def test_with_the_certificate_of_the_cluster_alerts_are_delivered(self, chain: Path, settings: Any) -> None:
+        settings.KAFKA_CONFIG = kafka_config.parse(
+            json.dumps({"security.protocol": "SSL", "ssl.ca.location": str(chain)})
+        )
+        assert kinds(kafka.send([alert("a-1"), alert("a-2")])) == ["delivered", "delivered"]
+        assert kafka_producer.brokers(5) == 1
+
+    @pytest.mark.usefixtures("chain", "short_times")
+    @pytest.mark.parametrize("config", [{"security.protocol": "SSL"}, {}])
+    def test_a_cluster_that_nobody_vouches_for_gets_nothing(self, settings: Any, config: dict[str, str]) -> None:
+        settings.KAFKA_CONFIG = config
+        assert kinds(kafka.send([alert("a-1")])) == ["transient"]
 
 
 class TestProcess:
