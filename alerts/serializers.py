@@ -15,9 +15,7 @@ from enrollment.models import EXTERNAL_ID
 
 URL_LENGTH = 2000
 LIST_LENGTH = 100
-_ADDRESS = (
-    "Of a public host: http(s)://… for webhook, grpc(s)://host:port for grpc. By kafka a topic, empty for the deployment's."
-)
+_ADDRESS = "http(s)://… for webhook, grpc(s)://host:port for grpc; a topic for kafka, empty for the deployment's."
 
 
 class _SubscriptionFields(serializers.Serializer[Subscription]):
