@@ -397,7 +397,7 @@ def test_a_sample_is_sent_when_the_question_is_answered(
     owner: Organisation, proctor: Client, receiver: Receiver
 ) -> None:
     row, _ = builders.subscription(owner, receiver.url())
-    path = f"/admin/alerts/subscription/{row.id}/test"
+    path = f"/admin/alerts/subscription/{row.id}/test/"
     assert "nobody" in proctor.get(path).content.decode()
     assert receiver.requests == []
     page = proctor.post(path, follow=True).content.decode()
@@ -413,8 +413,8 @@ def test_samples_are_for_those_who_may_change_a_subscription_that_they_see(
     other, _ = builders.subscription(builders.organisation(), receiver.url())
     row, _ = builders.subscription(owner, receiver.url())
     viewer = signed_in(builders.staff(owner, may=["view_subscription"]))
-    assert proctor.post(f"/admin/alerts/subscription/{other.id}/test").status_code in (403, 404)
-    assert viewer.post(f"/admin/alerts/subscription/{row.id}/test").status_code == 403
+    assert proctor.post(f"/admin/alerts/subscription/{other.id}/test/").status_code in (403, 404)
+    assert viewer.post(f"/admin/alerts/subscription/{row.id}/test/").status_code == 403
     assert receiver.requests == []
 
 
