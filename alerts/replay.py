@@ -1,4 +1,4 @@
-"""Send alerts once more, or for the first time, to a subscription: through the table that every delivery goes through."""
+"""Send alerts once more, or for the first time, to a subscription, through the table of all deliveries."""
 
 from __future__ import annotations
 

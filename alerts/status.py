@@ -16,7 +16,7 @@ from alerts.models import Delivery, DeliveryAttempt, Subscription
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One subscription. ``failing_since``: the first failed try since the last success, None when the last one worked."""
+    """One subscription. ``failing_since``: the first failed try since the last success; None: the last one worked."""
 
     subscription: Subscription
     waiting: int

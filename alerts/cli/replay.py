@@ -18,7 +18,7 @@ from alerts.replay import Plan, replay, replay_plan
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("subscription", help="Where to: the subscription's id, as `alerts status` shows it.")
     parser.add_argument("--event", action="append", default=[], metavar="ID", help="This alert; may be repeated.")
-    parser.add_argument("--session", metavar="NAME", help="All alerts of a session: the platform's name of it, or our id.")
+    parser.add_argument("--session", metavar="NAME", help="All alerts of a session, by the platform's name or our id.")
     parser.add_argument("--since", metavar="TIME", help="Alerts written from then on, such as 2026-09-21T14:00Z.")
     parser.add_argument("--until", metavar="TIME", help="Alerts written before then.")
     parser.add_argument("--dry-run", action="store_true", help="Only say what would be sent.")

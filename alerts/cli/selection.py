@@ -52,7 +52,7 @@ def event_id(text: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise CommandError(f"'{text}' is no event id: it is written like 0f8c1c1e-6a7e-4a0e-9b1c-5b9f0c2f7f11.") from None
+        raise CommandError(f"'{text}' is no event id: write it like 0f8c1c1e-6a7e-4a0e-9b1c-5b9f0c2f7f11.") from None
 
 
 def moment(text: str, option: str) -> datetime:

@@ -71,9 +71,7 @@ def _table(found: Sequence[Status]) -> str:
     rows = [_COLUMNS, *(_row(status, now) for status in found)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    blocks = [
-        f"{line}\n  {_below(status)}".rstrip() for line, status in zip(lines[1:], found, strict=True)
-    ]
+    blocks = [f"{line}\n  {_below(status)}".rstrip() for line, status in zip(lines[1:], found, strict=True)]
     return "\n".join([lines[0], *blocks])
 
 
@@ -102,7 +100,8 @@ def _ago(moment: datetime | None, now: datetime) -> str:
     seconds = max(0, int((now - moment) / timedelta(seconds=1)))
     units = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
     first = next((place for place, (count, _) in enumerate(units) if count), len(units) - 1)
-    return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count) + " ago" if seconds else "now"
+    said = " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count)
+    return f"{said} ago" if said else "now"
 
 
 def _trouble(status: Status) -> str:

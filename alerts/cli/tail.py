@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--event-type", action="append", default=[], metavar="TYPE", help="Only this event type; may be repeated."
     )
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--after", metavar="EVENT_ID", help="Begin after this alert (default: with what comes from now on).")
+    start.add_argument("--after", metavar="EVENT_ID", help="Begin after this alert (default: with what is to come).")
     start.add_argument("--from-beginning", action="store_true", help="Begin with the oldest alert that is kept.")
     parser.add_argument("--once", action="store_true", help="End when there is nothing more for now.")
     parser.add_argument("--json", action="store_true", help="Each alert as one line of JSON, as it is published.")
@@ -65,7 +65,7 @@ def _start(owner: Organisation, options: dict[str, Any], filters: stream.Filters
         return stream.cursor_of(owner, options["after"], filters)
     except stream.EventUnknownError as error:
         oldest = error.oldest_event_id
-        known = f"The oldest that can be had is {oldest}: --from-beginning begins with it." if oldest else "There is none."
+        known = f"The oldest that can be had is {oldest} (--from-beginning)." if oldest else "No alert is kept."
         raise CommandError(f"{error} {known}") from None
 
 
@@ -94,6 +94,6 @@ def describe(alert: Alert) -> str:
     metadata = told["metadata"]
     lasted = f" after {metadata['duration_s']:.1f} s" if metadata["duration_s"] is not None else ""
     return (
-        f"{told['timestamp']}  {told['exam_session_id']} #{metadata['sequence']}  {alert.event_type} {alert.phase}{lasted}"
-        f"  severity {told['severity_score']:.2f}  {alert.event_id}"
+        f"{told['timestamp']}  {told['exam_session_id']} #{metadata['sequence']}  {alert.event_type} {alert.phase}"
+        f"{lasted}  severity {told['severity_score']:.2f}  {alert.event_id}"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def no_lasting_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(consumers, "_in_thread", in_thread)
     monkeypatch.setitem(connections.databases["default"], "CONN_MAX_AGE", 0)
+
+
+@pytest.fixture
+async def no_listener_outlives_its_test() -> AsyncIterator[None]:
+    """End the channel layer's own task: before Python 3.12 a request to end may get lost, and the loop never closes."""
+    yield
+    while listeners := {task for task in asyncio.all_tasks() if "_do_receiving" in repr(task.get_coro())}:
+        for task in listeners:
+            task.cancel()
+        await asyncio.wait(listeners, timeout=0.2)
 
 
 @pytest.fixture

@@ -111,7 +111,9 @@ def differences(old: Any, new: Any, at: str = "$") -> list[str]:
     for key in sorted({*old, *new} - {"$id"}):
         place = f"{at}.{key}"
         if key in ("properties", "$defs"):
-            found += _members(old.get(key, {}), new.get(key, {}), place, closed=old.get("additionalProperties") is False)
+            found += _members(
+                old.get(key, {}), new.get(key, {}), place, closed=old.get("additionalProperties") is False
+            )
         elif key == "enum":
             found += [f"{place}: {gone} is gone" for gone in old.get(key, []) if gone not in new.get(key, [])]
         elif key == "const" and at.endswith(".schema_version"):

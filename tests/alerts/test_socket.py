@@ -6,8 +6,8 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -15,36 +15,25 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisAway
 
 from accounts.api_keys import api_key_create
 from accounts.models import Organisation
-from alerts import consumers, feed, services, wake
+from alerts import consumers, feed, services, sockets, wake
 from alerts.models import Alert
-from alerts.routing import websocket_application as application
 from detection.engine.policy import EventType
 from media_gateway.tokens import JoinClaims, mint
 from sessions.models import ExamSession
 from tests.alerts import builders
 from tests.alerts.builders import on_db
+from tests.alerts.dialling import cookie_of, dial_path, headers_of, hear, hear_all, join_token, opened, refused
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_listener_outlives_its_test")]
 
 
 apply = on_db(builders.apply)
-
-
-@pytest.fixture(autouse=True)
-async def _no_listener_outlives_its_test() -> AsyncIterator[None]:
-    """End the channel layer's own task: before Python 3.12 a request to end may get lost, and the loop never closes."""
-    yield
-    while listeners := {task for task in asyncio.all_tasks() if "_do_receiving" in repr(task.get_coro())}:
-        for task in listeners:
-            task.cancel()
-        await asyncio.wait(listeners, timeout=0.2)
 
 
 @pytest.fixture
@@ -62,58 +51,14 @@ def api_key(owner: Organisation) -> str:
     return api_key_create(organisation=owner, name="platform", scopes=["sessions"])[1]
 
 
-def join_token(session: ExamSession, settings: Any, *, lasts_s: float = 3600) -> str:
-    now = time.time()
-    claims = JoinClaims(str(session.id), now - 10, now + lasts_s, 2.0, 1.0)
-    return mint(claims, key=settings.JOIN_TOKEN_KEY)
-
-
-def dial(name: object, *, token: str | None = None, query: str = "", headers: dict[str, str] | None = None,
-         protocols: list[str] | None = None) -> WebsocketCommunicator:  # fmt: skip
+def dial(name: object, *, query: str = "", **how: Any) -> WebsocketCommunicator:
     """Prepare a connection to the socket of the session ``name``."""
-    given = {"host": "localhost:8000"} | (headers or {}) | ({"authorization": f"Bearer {token}"} if token else {})
-    return WebsocketCommunicator(
-        application,
-        f"/api/v1/session/ws/{name}{query}",
-        headers=[(key.encode(), value.encode()) for key, value in given.items()],
-        subprotocols=protocols,
-    )
+    return dial_path(f"/api/v1/session/ws/{name}{query}", **how)
 
 
-@asynccontextmanager
-async def listening(name: object, **how: Any) -> AsyncIterator[WebsocketCommunicator]:
-    socket = dial(name, **how)
-    connected, _ = await socket.connect(timeout=5)
-    assert connected
-    try:
-        yield socket
-    finally:
-        await socket.disconnect()
-
-
-async def hear(socket: WebsocketCommunicator, within_s: float = 3) -> dict[str, Any]:
-    return json.loads(await socket.receive_from(timeout=within_s))
-
-
-async def hear_all(socket: WebsocketCommunicator, count: int, kind: str = "alert") -> list[dict[str, Any]]:
-    """The data of the next ``count`` messages of a kind."""
-    found: list[dict[str, Any]] = []
-    while len(found) < count:
-        message = await hear(socket)
-        if message["type"] == kind:
-            found.append(message["data"])
-    return found
-
-
-async def refused(socket: WebsocketCommunicator) -> tuple[int, str]:
-    """The close code, and the code that the message before it gave as the reason."""
-    await socket.connect(timeout=5)
-    message = await hear(socket)
-    assert message["type"] == "error"
-    closing = await socket.receive_output(timeout=3)
-    assert closing["type"] == "websocket.close"
-    await socket.disconnect()
-    return closing["code"], message["data"]["code"]
+def listening(name: object, **how: Any) -> AbstractAsyncContextManager[WebsocketCommunicator]:
+    """Listen to the session ``name`` while the block runs."""
+    return opened(dial(name, **how))
 
 
 # --- What is told -----------------------------------------------------------------------------------------------------
@@ -302,7 +247,7 @@ async def test_browsers_send_the_token_as_a_subprotocol(session: ExamSession, ap
 
 
 async def test_an_unknown_address_is_closed_with_4404() -> None:
-    socket = WebsocketCommunicator(application, "/api/v1/nothing", headers=[(b"host", b"localhost")])
+    socket = dial_path("/api/v1/nothing")
     await socket.connect()
     assert (await socket.receive_output())["code"] == 4404
 
@@ -375,12 +320,6 @@ async def test_a_candidate_is_told_the_end_and_the_socket_closes(session: ExamSe
 
 
 # --- Staff ------------------------------------------------------------------------------------------------------------
-def cookie_of(user: Any) -> str:
-    client = Client()
-    client.force_login(user)
-    return f"sessionid={client.cookies['sessionid'].value}"
-
-
 async def test_staff_listen_with_their_login_from_our_own_pages(owner: Organisation, session: ExamSession) -> None:
     cookie = await on_db(cookie_of)(await on_db(builders.staff)(owner))
     for origin in ("http://localhost:8000",):
@@ -414,11 +353,6 @@ async def test_staff_of_another_organisation_and_people_who_are_no_staff_are_ref
     await on_db(student.save)()
     headers = {"cookie": await on_db(cookie_of)(student), "origin": "http://localhost:8000"}
     assert await refused(dial(session.id, headers=headers)) == (4403, "permission_denied")
-
-
-async def headers_of(user: Any) -> dict[str, str]:
-    """What a browser sends that this person has signed in with."""
-    return {"cookie": await on_db(cookie_of)(user), "origin": "http://localhost:8000"}
 
 
 async def test_staff_who_may_not_view_sessions_are_refused(owner: Organisation, session: ExamSession) -> None:
@@ -480,7 +414,7 @@ async def test_a_session_that_is_named_like_anothers_id_is_the_one_meant(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumers, "POLL_S", 0.1)
-    monkeypatch.setattr(consumers, "RECHECK_S", 0.2)
+    monkeypatch.setattr(sockets, "RECHECK_S", 0.2)
 
 
 def _revoke(key: Any) -> None:

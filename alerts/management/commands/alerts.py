@@ -17,8 +17,8 @@ ACTIONS: Mapping[str, ModuleType] = {"tail": tail, "replay": replay, "status": s
 
 class Command(BaseCommand):
     help = (
-        "Follow an organisation's alerts as they are committed (tail), send alerts again to a subscription (replay), or "
-        "see what waits, fails and is parked (status)."
+        "Follow an organisation's alerts as they are committed (tail), send alerts again to a subscription (replay), "
+        "or see what waits, fails and is parked (status)."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,0 +1,116 @@
+"""What the live sockets have in common: who is let in, how they are refused, and that a client is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import InterfaceError, OperationalError
+from prometheus_client import Counter, Gauge
+
+from alerts import live_access
+from alerts.live_access import Close, RefusalError
+
+logger = logging.getLogger(__name__)
+
+SEND_TIMEOUT_S = 10.0
+"""How long a client may take to make room for the next message."""
+RECHECK_S = 30.0
+"""How often a socket's right to listen is checked again: keys are revoked, tokens expire, people sign out."""
+
+CLIENTS = Gauge("sdproctor_socket_clients", "Open live sockets.", multiprocess_mode="livesum")
+CLOSED = Counter("sdproctor_socket_closed", "Live sockets closed by the server, by close code.", ["code"])
+for _code in Close:
+    if _code is not Close.NORMAL:
+        CLOSED.labels(code=str(int(_code)))
+DATABASE_AWAY: Final = (OperationalError, InterfaceError)
+
+
+class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """A socket that only tells. What the client says is ignored; one task sends, and waits for the client."""
+
+    channel_layer_alias = "none"  # Channels itself would refuse every socket while Redis is away
+
+    async def connect(self) -> None:
+        """Accept, so that the client learns why if it is refused, and start telling."""
+        self._task: asyncio.Task[None] | None = None
+        self._knock = live_access.read(self.scope)
+        await self.accept(self._knock.protocol)
+        CLIENTS.inc()
+        if await self._kept_open(self._begin()):
+            self._task = asyncio.create_task(self._serve())
+            self._task.add_done_callback(report)
+
+    async def disconnect(self, code: int) -> None:
+        """Stop telling."""
+        CLIENTS.dec()
+        if self._task is not None:
+            await cancel(self._task)
+
+    async def _begin(self) -> None:
+        live_access.refuse_query_secrets(self.scope)
+        await self._admit()
+
+    async def _admit(self) -> None:
+        """Find out who this is; raise ``RefusalError``."""
+        raise NotImplementedError
+
+    async def _serve(self) -> None:
+        """Tell until the socket is closed or this is cancelled."""
+        raise NotImplementedError
+
+    async def _kept_open(self, work: Any) -> bool:
+        """Await ``work``; close the socket and return False for what the client is to learn of by its code."""
+        try:
+            await work
+        except RefusalError as refusal:
+            await self._refuse(refusal)
+        except TimeoutError:
+            await self._close(Close.TOO_SLOW)
+        except DATABASE_AWAY:
+            await self._close(Close.TRY_AGAIN)
+        else:
+            return True
+        return False
+
+    async def _send_all(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        """Send; raise ``TimeoutError`` when the client does not make room."""
+        for message in messages:
+            await self._send_text(encode(message))
+
+    async def _send_text(self, text: str) -> None:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await self.send(text_data=text)
+
+    async def _refuse(self, refusal: RefusalError) -> None:
+        with suppress(TimeoutError):
+            await self._send_all([{"type": "error", "data": refusal.data}])
+        await self._close(refusal.close)
+
+    async def _close(self, code: Close) -> None:
+        if code is not Close.NORMAL:
+            CLOSED.labels(code=str(int(code))).inc()
+        await self.close(code=int(code))
+
+
+def encode(message: Mapping[str, Any]) -> str:
+    """Write a message as it is sent."""
+    return json.dumps(message, separators=(",", ":"))
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: before Python 3.12 ``wait_for``, which redis-py uses, may swallow a request."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.2)
+
+
+def report(task: asyncio.Task[None]) -> None:
+    """Log what ended a task that should only end by being cancelled or having closed the socket."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("A live socket broke down", exc_info=error)
