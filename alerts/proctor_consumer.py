@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ class ProctorConsumer(LiveConsumer):
 
     _hub: Hub
 
-    async def _admit(self) -> None:
+    def _read_wishes(self) -> None:
         self._wishes = proctor_access.wishes(self.scope)
 
     async def _serve(self) -> None:
@@ -79,13 +80,16 @@ class ProctorConsumer(LiveConsumer):
             chunk = recent.after(position, self._wishes.filters) or await self._behind(position)
             if version != sessions.version:
                 version = await self._tell_sessions(sessions, version)
-            for ready in chunk.alerts:
-                await self._send_text(ready.data.with_pictures if self._proctor.sees_pictures else ready.data.without)
+            await self._send_alerts([ready.data for ready in chunk.alerts])
             position = chunk.position
             if not chunk.more:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(sockets.RECHECK_S):
                         await changed.wait()
+
+    async def _send_alerts(self, alerts: Sequence[Told]) -> None:
+        ready = [told.with_pictures if self._proctor.sees_pictures else told.without for told in alerts]
+        await self._send_ready([each.text for each in ready], [each.frame for each in ready])
 
     async def _behind(self, position: int) -> Chunk[Told]:
         """Read a chunk from the database; wait for one that is away."""

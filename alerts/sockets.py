@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError
 from prometheus_client import Counter, Gauge
 
 from alerts import live_access
+from alerts.flow import FRAMES
 from alerts.live_access import Close, RefusalError
 
 logger = logging.getLogger(__name__)
@@ -54,14 +55,13 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _begin(self) -> None:
         live_access.refuse_query_secrets(self.scope)
-        await self._admit()
+        self._read_wishes()
 
-    async def _admit(self) -> None:
-        """Find out who this is; raise ``RefusalError``."""
-        raise NotImplementedError
+    def _read_wishes(self) -> None:
+        """Read what else the address asks for; raise ``RefusalError`` for what cannot be meant."""
 
     async def _serve(self) -> None:
-        """Tell until the socket is closed or this is cancelled."""
+        """Find out who this is and tell until the socket is closed or this is cancelled."""
         raise NotImplementedError
 
     async def _kept_open(self, work: Any) -> bool:
@@ -86,6 +86,15 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _send_text(self, text: str) -> None:
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await self.send(text_data=text)
+
+    async def _send_ready(self, texts: Sequence[str], frames: Sequence[bytes]) -> None:
+        """Send messages that many clients get: their frames at once where the server takes them, else their texts."""
+        if FRAMES not in (self.scope.get("extensions") or {}):
+            for text in texts:
+                await self._send_text(text)
+        elif frames:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await self.base_send({"type": "websocket.send", "frames": b"".join(frames)})
 
     async def _refuse(self, refusal: RefusalError) -> None:
         with suppress(TimeoutError):

@@ -53,30 +53,55 @@ class Heard:
 
 
 class _Counting(asyncio.Protocol):
-    """A WebSocket client that shakes hands and then counts bytes."""
+    """A WebSocket client that shakes hands, counts bytes and answers pings."""
 
     def __init__(self, request: bytes) -> None:
         self._request, self._head = request, b""
         self.stands: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.bytes = 0
         self.closed = False
+        self._rest = b""
+        self._skip = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         if self.stands.done():
-            self.bytes += len(data)
+            self._frames(data)
             return
         self._head += data
         if b"\r\n\r\n" in self._head:
             head, _, rest = self._head.partition(b"\r\n\r\n")
-            self.bytes, self._head = len(rest), b""
+            self._head = b""
             if b" 101 " in head.split(b"\r\n")[0]:
                 self.stands.set_result(None)
+                self._frames(rest)
             else:
                 self.stands.set_exception(ConnectionError(head.decode("latin-1")))
+
+    def _frames(self, data: bytes) -> None:
+        """Go from one frame's head to the next."""
+        self.bytes += len(data)
+        if len(data) <= self._skip:
+            self._skip -= len(data)
+            return
+        data, self._skip = self._rest + data[self._skip :], 0
+        at = 0
+        while len(data) - at >= 10 or (len(data) - at >= 2 and data[at + 1] < 126):
+            size, head = data[at + 1], 2
+            if size >= 126:
+                head = 4 if size == 126 else 10
+                size = int.from_bytes(data[at + 2 : at + head], "big")
+            if data[at] == 0x89:  # a ping: the answer is its payload, masked by zeros
+                if len(data) - at < head + size:
+                    break
+                self._transport.write(bytes((0x8A, 0x80 | size, 0, 0, 0, 0)) + data[at + head : at + head + size])
+            at += head + size
+        self._rest = data[at:]
+        self._skip = max(0, at - len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

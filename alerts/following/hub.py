@@ -1,11 +1,11 @@
-"""What all proctors' sockets of a process share: their alerts, and the sessions, are read once for all of them."""
+"""What all live sockets of a process share, so that what many want to know is read once."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import AsyncIterator, MutableMapping
+import uuid
+from collections.abc import AsyncIterator, Coroutine, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -13,59 +13,111 @@ from weakref import WeakKeyDictionary
 from accounts.models import Organisation
 from alerts import stream
 from alerts.feed import alert_document
-from alerts.following import running
+from alerts.following import running, watch
 from alerts.following.database import AWAY, Database
 from alerts.following.recent import Chunk, Reader, Recent
 from alerts.following.running import Running
 from alerts.following.tail import Tail
+from alerts.following.watch import Listener, Watch
+from alerts.frames import text_frame
 from alerts.models import Alert
+from alerts.sockets import cancel, encode, report
 from alerts.stream import Filters
 
 logger = logging.getLogger(__name__)
 
 PAUSE_S: Final = 0.1
-"""Least time between two looks: what came meanwhile goes out together, which is what a thousand clients can be sent."""
-SESSIONS_S: Final = 2.0
-"""How often the sessions are looked at."""
+"""Least time between two looks at an organisation: what came meanwhile goes out together, to a thousand clients."""
+SESSIONS_S = 2.0
+"""How often the sessions of organisations are looked at."""
+POLL_S = 5.0
+"""How often single sessions that are listened to are looked at without a wake-up: all of them by one query."""
+
+
+class Ready:
+    """A message as it is sent, as text and as the frame that is the same for all clients."""
+
+    __slots__ = ("frame", "text")
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        self.text = encode(message)
+        self.frame = text_frame(self.text)
 
 
 class Told:
-    """An alert as it is sent: with links to its pictures, and without."""
+    """An alert ready to be sent: with links to its pictures, and without."""
 
     __slots__ = ("with_pictures", "without")
 
     def __init__(self, alert: Alert) -> None:
-        self.with_pictures = _text(alert_document(alert, pictures=True))
-        self.without = _text(alert_document(alert, pictures=False))
-
-
-def _text(document: dict[str, Any]) -> str:
-    return json.dumps({"type": "alert", "data": document}, separators=(",", ":"), ensure_ascii=False)
+        self.with_pictures = Ready({"type": "alert", "data": alert_document(alert, pictures=True)})
+        self.without = (
+            Ready({"type": "alert", "data": alert_document(alert, pictures=False)})
+            if alert.payload["metadata"]["evidence"]
+            else self.with_pictures
+        )
 
 
 READER: Final = Reader(Told)
 
 
 class Hub:
-    """Follows organisations for as long as somebody listens. One per event loop; use ``joined``."""
+    """Follows sessions and organisations for as long as somebody listens. One per event loop; use ``joined``."""
 
     def __init__(self) -> None:
         self.database = Database()
         self.tail: Tail[Told] = Tail(self.database, READER, lambda answered: None, pause_s=PAUSE_S)
         self.clients = 0
         self._sessions: dict[int, tuple[Recent[Told], Running]] = {}
-        self._tasks = [asyncio.create_task(work) for work in (self.tail.listen(), self.tail.watch(), self._watch())]
-        for task in self._tasks:
-            task.add_done_callback(_report)
+        self._watches: dict[uuid.UUID, tuple[Watch, asyncio.Task[None]]] = {}
+        background = (self.tail.listen(), self.tail.watch(), self._watch_organisations(), self._poll())
+        self._tasks = [_start(work) for work in background]
 
     async def close(self) -> None:
         """End the work in the background."""
         for task in self._tasks:
-            while not task.done():  # before Python 3.12 ``wait_for``, which redis-py uses, may swallow a request
-                task.cancel()
-                await asyncio.wait({task}, timeout=0.2)
+            await cancel(task)
         await asyncio.to_thread(self.database.close)
 
+    # --- Single sessions ----------------------------------------------------------------------------------------------
+    @asynccontextmanager
+    async def watching(self, session_id: uuid.UUID, listener: Listener) -> AsyncIterator[Watch]:
+        """Listen to a session while the block runs."""
+        if session_id not in self._watches:
+            shared = Watch(session_id, self.database)
+            self._watches[session_id] = shared, _start(shared.listen())
+        shared, listening = self._watches[session_id]
+        shared.listeners.add(listener)
+        try:
+            yield shared
+        finally:
+            shared.listeners.discard(listener)
+            if not shared.listeners:
+                del self._watches[session_id]
+                shared.close()
+                await cancel(listening)
+
+    async def _poll(self) -> None:
+        """Wake the sockets of sessions that changed since the last poll, and of those that are new here."""
+        last: dict[uuid.UUID, Any] = {}
+        while True:
+            await asyncio.sleep(POLL_S)
+            asked = list(self._watches)
+            if not asked:
+                last = {}
+                continue
+            try:
+                now = await self.database.run(watch.standing, asked)
+            except AWAY as error:
+                logger.warning("The database is away, sockets wait: %s", error)
+                continue
+            for session_id in asked:
+                known = self._watches.get(session_id)
+                if known is not None and (session_id not in now or now[session_id] != last.get(session_id)):
+                    known[0].wake()
+            last = now
+
+    # --- Organisations ------------------------------------------------------------------------------------------------
     @asynccontextmanager
     async def following(self, organisation: Organisation) -> AsyncIterator[tuple[Recent[Told], Running]]:
         """Share what is known of an organisation; raises what the database raises when it is away."""
@@ -73,7 +125,7 @@ class Hub:
         shared = self.tail.join(organisation, newest)
         try:
             if organisation.pk not in self._sessions:
-                await self._look(organisation, self._sessions.setdefault(organisation.pk, (shared, Running())))
+                await self._look(*self._sessions.setdefault(organisation.pk, (shared, Running())))
             yield self._sessions[organisation.pk]
         finally:
             self.tail.leave(shared)
@@ -84,19 +136,24 @@ class Hub:
         """Read a chunk for a client that is further behind than what is shared."""
         return await self.database.run(READER.read, organisation, position, filters)
 
-    async def _watch(self) -> None:
+    async def _watch_organisations(self) -> None:
         while True:
             await asyncio.sleep(SESSIONS_S)
             for shared, sessions in list(self._sessions.values()):
                 try:
-                    await self._look(shared.organisation, (shared, sessions))
+                    await self._look(shared, sessions)
                 except AWAY as error:
                     logger.warning("The database is away, proctors' sockets wait: %s", error)
 
-    async def _look(self, organisation: Organisation, known: tuple[Recent[Told], Running]) -> None:
-        shared, sessions = known
-        if sessions.update(await self.database.run(running.read, organisation, sessions.unfinished())):
+    async def _look(self, shared: Recent[Told], sessions: Running) -> None:
+        if sessions.update(await self.database.run(running.read, shared.organisation, sessions.unfinished())):
             shared.wake()
+
+
+def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.create_task(work)
+    task.add_done_callback(report)
+    return task
 
 
 _hubs: MutableMapping[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
@@ -117,8 +174,3 @@ async def joined() -> AsyncIterator[Hub]:
         if not hub.clients:
             del _hubs[loop]
             await hub.close()
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("What the proctors' sockets share broke down", exc_info=error)

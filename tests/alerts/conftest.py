@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from channels.db import database_sync_to_async
-from django.db import connection, connections
+from django.db import connections
 
-from alerts import consumers, wake
+from alerts import wake
 from tests.alerts.receiver import Receiver, running
 
 
@@ -27,21 +26,7 @@ def evidence_dir(settings: Any, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def no_lasting_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the sockets' threads close their database connections, or the test database could not be dropped.
-
-    Channels' own closing of old connections is switched off by its test client.
-    """
-
-    def in_thread(call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return call(*args, **kwargs)
-            finally:
-                connection.close()
-
-        return database_sync_to_async(run, thread_sensitive=False)
-
-    monkeypatch.setattr(consumers, "_in_thread", in_thread)
+    """Have the sockets' threads close their database connections, or the test database could not be dropped."""
     monkeypatch.setitem(connections.databases["default"], "CONN_MAX_AGE", 0)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -27,6 +26,7 @@ from detection.engine.policy import EventType
 from sessions.models import ExamSession
 from tests.alerts import builders
 from tests.alerts.receiver import Receiver
+from tests.alerts.web import database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -110,11 +110,9 @@ def test_what_tail_cannot_follow_is_said_in_a_sentence(session: ExamSession) -> 
 
 
 def _process(*arguments: str) -> subprocess.Popen[str]:
-    parts = settings.DATABASES["default"]
-    url = f"postgres://{parts['USER']}:{parts['PASSWORD']}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
     return subprocess.Popen(
         [sys.executable, "manage.py", "alerts", *arguments], cwd=ROOT, text=True, bufsize=1,
-        env={**os.environ, "DATABASE_URL": url}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "DATABASE_URL": database_url()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -125,7 +123,9 @@ def test_tail_follows_until_interrupted_and_says_where_to_go_on(session: ExamSes
         assert str(before.event_id) in process.stdout.readline()
         later = builders.apply(session)
         assert str(later.event_id) in process.stdout.readline()
-        time.sleep(0.3)  # interrupted while it prints, it would name the alert before: one comes twice rather than never
+        time.sleep(
+            0.3
+        )  # interrupted while it prints, it would name the alert before: one comes twice rather than never
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=20)
     assert (process.returncode, told) == (0, f"Stopped. Go on with --after {later.event_id}.\n")

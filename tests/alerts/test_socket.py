@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from accounts.api_keys import api_key_create
 from accounts.models import Organisation
 from alerts import consumers, feed, services, sockets, wake
+from alerts.following import hub, watch
 from alerts.models import Alert
 from detection.engine.policy import EventType
 from media_gateway.tokens import JoinClaims, mint
@@ -161,8 +162,8 @@ class DeadLayer:
 async def test_without_redis_alerts_still_come_in_order_by_polling(
     session: ExamSession, api_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "POLL_S", 0.3)
-    monkeypatch.setattr(consumers, "get_channel_layer", DeadLayer)
+    monkeypatch.setattr(hub, "POLL_S", 0.3)
+    monkeypatch.setattr(watch, "get_channel_layer", DeadLayer)
     monkeypatch.setattr(wake, "get_channel_layer", DeadLayer)
     async with listening(session.id, token=api_key) as socket:
         await hear(socket)
@@ -174,9 +175,9 @@ async def test_without_redis_alerts_still_come_in_order_by_polling(
 async def test_a_layer_that_comes_back_is_subscribed_to(
     session: ExamSession, api_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "RECONNECT_S", 0.2)
+    monkeypatch.setattr(watch, "RECONNECT_S", 0.2)
     with monkeypatch.context() as away:
-        away.setattr(consumers, "get_channel_layer", DeadLayer)
+        away.setattr(watch, "get_channel_layer", DeadLayer)
         socket = dial(session.id, token=api_key)
         await socket.connect()
         await hear(socket)
@@ -189,7 +190,7 @@ async def test_a_layer_that_comes_back_is_subscribed_to(
 async def test_a_database_that_is_away_for_a_while_loses_nothing(
     session: ExamSession, api_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "POLL_S", 0.2)
+    monkeypatch.setattr(consumers, "RETRY_S", 0.2)
 
     def away(*_: object) -> None:
         raise OperationalError("gone")
@@ -413,7 +414,7 @@ async def test_a_session_that_is_named_like_anothers_id_is_the_one_meant(
 # --- While it is open -------------------------------------------------------------------------------------------------
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumers, "POLL_S", 0.1)
+    monkeypatch.setattr(hub, "POLL_S", 0.1)
     monkeypatch.setattr(sockets, "RECHECK_S", 0.2)
 
 
@@ -494,12 +495,12 @@ async def test_summaries_for_a_client_that_is_behind_are_dropped_not_piled_up(
     kept: list[int] = []
 
     class Stuck(consumers.SessionConsumer):  # type: ignore[misc]
-        async def _send_all(self, messages: list[dict[str, Any]]) -> None:
+        async def _send_text(self, text: str) -> None:
             if stuck.is_set():
                 kept.append(len(self._detections))
                 async with asyncio.timeout(1.5):
                     await asyncio.Event().wait()
-            await super()._send_all(messages)
+            await super()._send_text(text)
 
     scope_app = Stuck.as_asgi()
 
@@ -538,3 +539,39 @@ async def test_a_poll_without_news_costs_two_queries(session: ExamSession, owner
         return len(queries)
 
     assert await on_db(count)() == 2
+
+
+async def test_all_sessions_that_are_listened_to_are_polled_by_one_query(owner: Organisation) -> None:
+    sessions = [await on_db(builders.session)(owner) for _ in range(3)]
+    alert = await apply(sessions[1])
+
+    def poll() -> tuple[dict[uuid.UUID, Any], int]:
+        with CaptureQueriesContext(connection) as queries:
+            found = watch.standing([session.pk for session in sessions] + [uuid.uuid4()])
+        return found, len(queries)
+
+    created = [("created", None), ("created", alert.sequence), ("created", None)]
+    assert await on_db(poll)() == ({session.pk: state for session, state in zip(sessions, created, strict=True)}, 1)
+
+
+async def test_sockets_of_a_session_look_once_together_and_each_hears_all(
+    session: ExamSession, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    read = feed.read
+
+    def counting(*arguments: Any) -> feed.News:
+        nonlocal looks
+        looks += 1
+        return read(*arguments)
+
+    async with AsyncExitStack() as stack:
+        listeners = [await stack.enter_async_context(listening(session.id, token=api_key)) for _ in range(8)]
+        for socket in listeners:
+            await hear(socket)
+        await asyncio.sleep(0.3)
+        monkeypatch.setattr(feed, "read", counting)
+        alert = await apply(session)
+        for socket in listeners:
+            assert (await hear_all(socket, 1))[0]["event_id"] == str(alert.event_id)
+    assert 1 <= looks <= 3
