@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from alerts.admin import live
 from proctor_site import admin_login, exceptions, health, metrics
 from proctor_site.navigation import landing
 
@@ -15,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", landing),
     path("admin/login/", admin_login.login),
+    path("admin/live/", admin.site.admin_view(live.live), name="live"),
     path("admin/", admin.site.urls),
     path("candidate/", include("sessions.page_urls")),
     path("api/v1/", include("enrollment.urls")),

@@ -28,7 +28,6 @@ from accounts.problems import Problem
 from alerts import why
 from alerts.admin.reviews import Reviewing
 from alerts.incident_selectors import with_story
-from alerts.admin import live
 from alerts.models import Alert, Evidence, Incident
 from alerts.views import picture_response
 from detection.engine.policy import EventType
@@ -189,12 +188,7 @@ class IncidentAdmin(Reviewing, _Illustrated, ReadOnlyAdmin):
         own = path(
             "<uuid:evidence_id>/picture/", self.admin_site.admin_view(self.picture), name="alerts_evidence_picture"
         )
-        page = path("live/", self.admin_site.admin_view(self.live), name="alerts_live")
-        return [own, page, *super().get_urls()]
-
-    def live(self, request: HttpRequest) -> HttpResponse:
-        """Show what is happening now."""
-        return live.live(request, {**self.admin_site.each_context(request), "opts": self.opts})
+        return [own, *super().get_urls()]
 
     def picture(self, request: HttpRequest, evidence_id: uuid.UUID) -> HttpResponse:
         """Show one evidence picture to somebody who may see the incident."""

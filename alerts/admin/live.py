@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch
 from django.http import Http404, HttpRequest, HttpResponse
@@ -35,7 +36,7 @@ def may_watch(user: object) -> bool:
     return is_staff_with(user, "exam_sessions.view_examsession") and is_staff_with(user, "alerts.view_incident")
 
 
-def live(request: HttpRequest, admin_context: Mapping[str, Any]) -> HttpResponse:
+def live(request: HttpRequest) -> HttpResponse:
     """Show the page; ``exam`` and, for superusers, ``organisation`` in the query choose what is on it."""
     user = request.user
     if not may_watch(user):
@@ -49,7 +50,7 @@ def live(request: HttpRequest, admin_context: Mapping[str, Any]) -> HttpResponse
     # First, so that what comes while the rest is read is told by the socket.
     last = stream.last_until(owner, stream.newest(owner), filters)
     context = {
-        **admin_context,
+        **admin.site.each_context(request),
         "title": "Live",
         "owner": owner,
         "organisations": Organisation.objects.order_by("slug") if user.is_superuser else [],

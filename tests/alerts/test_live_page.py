@@ -24,7 +24,7 @@ from tests.browser import FLAGS, chromium_path
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LIVE = "/admin/alerts/incident/live/"
+LIVE = "/admin/live/"
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_page_shows_running_sessions_with_their_latest_incidents(owner: Orga
         builders.apply(session)
     answer = client_of(builders.staff(owner)).get(LIVE)
     page = answer.content.decode()
-    assert reverse("admin:alerts_live") == LIVE
+    assert reverse("live") == LIVE
     (row,) = answer.context["rows"]
     assert (row["session"], len(row["open"]), len(row["latest"])) == (session, 5, 3)
     assert "jane-17" in page
@@ -135,8 +135,8 @@ def page(owner: Organisation, port: int, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.fixture
-def web(tmp_path: Path, port: int) -> Iterator[None]:
-    with running_web(tmp_path, port):
+def web(tmp_path: Path, port: int, evidence_dir: Path) -> Iterator[None]:
+    with running_web(tmp_path, port, EVIDENCE_DIR=str(evidence_dir)):
         yield
 
 
