@@ -153,6 +153,7 @@ async def measure(mix: str, arguments: argparse.Namespace, port: int, key: str, 
     ]
     counting = await _count(paths[SAMPLED:], port, key)
     await asyncio.gather(*(event.wait() for event in ready))
+    await _until(lambda: all(client.bytes for client in counting))  # each has been told how things stand
     connected_s = time.monotonic() - started
     await asyncio.sleep(SETTLE_S)
     memory, idle = web.memory_info().rss, bed.processor_s(web)
