@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 
-BENCHMARKS = ("glue", "latency", "gateway_memory")
+BENCHMARKS = ("glue", "latency", "gateway_memory", "sockets")
 
 
 def main() -> int:

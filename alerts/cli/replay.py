@@ -6,13 +6,15 @@ import json
 import sys
 import uuid
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import CommandError, OutputWrapper
 
 from alerts.cli import selection
 from alerts.models import Alert, AlertQuerySet, Subscription
 from alerts.replay import Plan, replay, replay_plan
+
+HELP: Final = "Send alerts again to a subscription, after saying which."
 
 
 def add_arguments(parser: ArgumentParser) -> None:

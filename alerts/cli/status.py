@@ -6,7 +6,7 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import CommandError, OutputWrapper
 from django.utils import timezone
@@ -16,6 +16,9 @@ from alerts.payload import iso
 from alerts.status import Status, statuses
 
 _COLUMNS = ("state", "waiting", "oldest", "parked", "last success", "failing since", "to")
+
+
+HELP: Final = "Show how the subscriptions are doing; with --check, end with 1 when one needs attention."
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -22,6 +22,9 @@ AWAY_S: Final = 2.0
 """Pause before a database that is away is asked again."""
 
 
+HELP: Final = "Follow an organisation's alerts, or a session's, as they are committed."
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     selection.add_organisation(parser)
     parser.add_argument("--session", metavar="NAME", help="Only this session: the platform's name of it, or our id.")

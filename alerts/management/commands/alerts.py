@@ -24,7 +24,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="{" + ",".join(ACTIONS) + "}")
         for name, module in ACTIONS.items():
-            module.add_arguments(actions.add_parser(name, help=(module.run.__doc__ or "").splitlines()[0]))
+            module.add_arguments(actions.add_parser(name, help=module.HELP))
 
     def handle(self, *, action: str, **options: Any) -> None:
         try:
