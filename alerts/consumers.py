@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from contextlib import suppress
 
@@ -55,11 +54,10 @@ class SessionConsumer(LiveConsumer):
         self._viewer = await self._hub.database.run(live_access.admit, self._knock)
         async with self._hub.watching(self._viewer.session.pk, self) as self._watch:
             position = await self._hub.database.run(feed.start, self._viewer, self._knock.after)
-            checked_at = time.monotonic()
+            self._begin_checks()
             while True:
-                if time.monotonic() - checked_at >= sockets.RECHECK_S:
+                if self._check_is_due():
                     await self._check_again()
-                    checked_at = time.monotonic()
                 wait_s = await self._tell(position)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
@@ -80,8 +78,7 @@ class SessionConsumer(LiveConsumer):
                 logger.warning("The database is away, sockets wait: %s", error)
                 self._look = True
                 return RETRY_S
-            for text in told.texts:
-                await self._send_text(text)
+            await self._send_ready(told.messages)
             position.sequence, position.state = told.news.sequence, told.news.state
             self._look |= told.news.more
             if self._viewer.is_candidate and told.news.state == ExamSession.State.ENDED:

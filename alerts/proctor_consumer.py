@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -71,11 +70,11 @@ class ProctorConsumer(LiveConsumer):
         return {"type": "ready", "data": data}
 
     async def _follow(self, recent: Recent[Told], sessions: Running, position: int) -> None:
-        version, checked_at = 0, time.monotonic()
+        version = 0
+        self._begin_checks()
         while True:
-            if time.monotonic() - checked_at >= sockets.RECHECK_S:
+            if self._check_is_due():
                 await self._check_again()
-                checked_at = time.monotonic()
             changed = recent.changed  # before the look: what comes after it is not missed
             chunk = recent.after(position, self._wishes.filters) or await self._behind(position)
             if version != sessions.version:
@@ -88,8 +87,8 @@ class ProctorConsumer(LiveConsumer):
                         await changed.wait()
 
     async def _send_alerts(self, alerts: Sequence[Told]) -> None:
-        ready = [told.with_pictures if self._proctor.sees_pictures else told.without for told in alerts]
-        await self._send_ready([each.text for each in ready], [each.frame for each in ready])
+        pictures = self._proctor.sees_pictures
+        await self._send_ready([told.with_pictures if pictures else told.without for told in alerts])
 
     async def _behind(self, position: int) -> Chunk[Told]:
         """Read a chunk from the database; wait for one that is away."""

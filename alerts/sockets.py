@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import random
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -15,6 +16,7 @@ from prometheus_client import Counter, Gauge
 
 from alerts import live_access
 from alerts.flow import FRAMES
+from alerts.frames import Ready, encode
 from alerts.live_access import Close, RefusalError
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,17 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return True
         return False
 
+    def _begin_checks(self) -> None:
+        """Have the first check come at any time within ``RECHECK_S``: who connected together is not checked together."""
+        self._checked_at = time.monotonic() - random.random() * RECHECK_S  # noqa: S311  # no secret
+
+    def _check_is_due(self) -> bool:
+        """Tell whether the right to listen is to be checked now, which then counts as done."""
+        if time.monotonic() - self._checked_at < RECHECK_S:
+            return False
+        self._checked_at = time.monotonic()
+        return True
+
     async def _send_all(self, messages: Iterable[Mapping[str, Any]]) -> None:
         """Send; raise ``TimeoutError`` when the client does not make room."""
         for message in messages:
@@ -87,14 +100,14 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await self.send(text_data=text)
 
-    async def _send_ready(self, texts: Sequence[str], frames: Sequence[bytes]) -> None:
+    async def _send_ready(self, messages: Sequence[Ready]) -> None:
         """Send messages that many clients get: their frames at once where the server takes them, else their texts."""
         if FRAMES not in (self.scope.get("extensions") or {}):
-            for text in texts:
-                await self._send_text(text)
-        elif frames:
+            for message in messages:
+                await self._send_text(message.text)
+        elif messages:
             async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self.base_send({"type": "websocket.send", "frames": b"".join(frames)})
+                await self.base_send({"type": "websocket.send", "frames": b"".join(each.frame for each in messages)})
 
     async def _refuse(self, refusal: RefusalError) -> None:
         with suppress(TimeoutError):
@@ -105,11 +118,6 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if code is not Close.NORMAL:
             CLOSED.labels(code=str(int(code))).inc()
         await self.close(code=int(code))
-
-
-def encode(message: Mapping[str, Any]) -> str:
-    """Write a message as it is sent."""
-    return json.dumps(message, separators=(",", ":"))
 
 
 async def cancel(task: asyncio.Task[None]) -> None:

@@ -73,7 +73,7 @@ def _counts(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
             success=Max("delivered_at"),
         )
     )
-    return {row["subscription"]: row for row in rows}
+    return {row["subscription"]: dict(row) for row in rows}
 
 
 def _failing(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, datetime]:

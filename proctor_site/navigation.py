@@ -48,7 +48,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 def may_watch(user: Any) -> bool:
     """Tell whether somebody may see the live page."""
-    return user.has_perms(("exam_sessions.view_examsession", "alerts.view_incident"))
+    return bool(user.has_perms(("exam_sessions.view_examsession", "alerts.view_incident")))
 
 
 def _visible(request: HttpRequest, model: str) -> bool:

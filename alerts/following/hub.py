@@ -19,9 +19,9 @@ from alerts.following.recent import Chunk, Reader, Recent
 from alerts.following.running import Running
 from alerts.following.tail import Tail
 from alerts.following.watch import Listener, Watch
-from alerts.frames import text_frame
+from alerts.frames import Ready
 from alerts.models import Alert
-from alerts.sockets import cancel, encode, report
+from alerts.sockets import cancel, report
 from alerts.stream import Filters
 
 logger = logging.getLogger(__name__)
@@ -32,16 +32,6 @@ SESSIONS_S = 2.0
 """How often the sessions of organisations are looked at."""
 POLL_S = 5.0
 """How often single sessions that are listened to are looked at without a wake-up: all of them by one query."""
-
-
-class Ready:
-    """A message as it is sent, as text and as the frame that is the same for all clients."""
-
-    __slots__ = ("frame", "text")
-
-    def __init__(self, message: dict[str, Any]) -> None:
-        self.text = encode(message)
-        self.frame = text_frame(self.text)
 
 
 class Told:

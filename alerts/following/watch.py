@@ -17,8 +17,8 @@ from redis.exceptions import RedisError
 from alerts import feed
 from alerts.feed import News, Position
 from alerts.following.database import Database
+from alerts.frames import Ready, encode
 from alerts.live_access import Viewer
-from alerts.sockets import encode
 from alerts.wake import group_name
 from sessions.models import ExamSession
 
@@ -44,7 +44,7 @@ class Listener(Protocol):
 class Told:
     """What there is to send, in order and as it is sent, and how far that goes."""
 
-    texts: Sequence[str]
+    messages: Sequence[Ready]
     news: News
 
 
@@ -109,7 +109,7 @@ class Watch:
         finally:
             del self._reads[key]  # who comes from here on may have been woken by what this look does not see
         news = await self._database.run(feed.read, viewer, position)
-        return Told([encode(message) for message in news.messages], news)
+        return Told([Ready(message) for message in news.messages], news)
 
     def close(self) -> None:
         """Give up what nobody waits for any more."""
