@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from alerts import feed, live_access, sockets
+from alerts import feed, live_access
 from alerts.following import hub as shared_hub
 from alerts.following.hub import Hub
 from alerts.following.watch import Watch
@@ -85,7 +85,7 @@ class SessionConsumer(LiveConsumer):
                 await self._close(Close.NORMAL)
         while self._detections:
             await self._send_text(self._detections.popleft())
-        return sockets.RECHECK_S
+        return self._until_check_s()
 
 
 class NowhereConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]

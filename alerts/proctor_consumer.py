@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from alerts import proctor_access, sockets, stream
+from alerts import proctor_access, stream
 from alerts.following import hub as shared_hub
 from alerts.following.hub import Hub, Told
 from alerts.following.recent import Chunk, Recent
@@ -83,7 +83,7 @@ class ProctorConsumer(LiveConsumer):
             position = chunk.position
             if not chunk.more:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(sockets.RECHECK_S):
+                    async with asyncio.timeout(self._until_check_s()):
                         await changed.wait()
 
     async def _send_alerts(self, alerts: Sequence[Told]) -> None:

@@ -81,7 +81,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return False
 
     def _begin_checks(self) -> None:
-        """Have the first check come at any time within ``RECHECK_S``: who connected together is not checked together."""
+        """Have the first check come at any time within ``RECHECK_S``: who came together is not checked together."""
         self._checked_at = time.monotonic() - random.random() * RECHECK_S  # noqa: S311  # no secret
 
     def _check_is_due(self) -> bool:
@@ -90,6 +90,10 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return False
         self._checked_at = time.monotonic()
         return True
+
+    def _until_check_s(self) -> float:
+        """Return in how many seconds the next check is due."""
+        return max(0.0, self._checked_at + RECHECK_S - time.monotonic())
 
     async def _send_all(self, messages: Iterable[Mapping[str, Any]]) -> None:
         """Send; raise ``TimeoutError`` when the client does not make room."""

@@ -42,7 +42,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         for title, entries in _SIDEBAR.items()
     }
     if may_watch(request.user):
-        groups["Watching"].insert(1, {"title": "Live", "icon": "sensors", "link": reverse("live")})
+        groups["Watching"].insert(1, {"title": "Live", "icon": "sensors", "link": reverse("admin-live")})
     return [{"title": title, "separator": True, "items": items} for title, items in groups.items() if items]
 
 

@@ -16,7 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", landing),
     path("admin/login/", admin_login.login),
-    path("admin/live/", admin.site.admin_view(live.live), name="live"),
+    path("admin/live/", admin.site.admin_view(live.live), name="admin-live"),
     path("admin/", admin.site.urls),
     path("candidate/", include("sessions.page_urls")),
     path("api/v1/", include("enrollment.urls")),

@@ -52,7 +52,7 @@ def test_the_page_shows_running_sessions_with_their_latest_incidents(owner: Orga
         builders.apply(session)
     answer = client_of(builders.staff(owner)).get(LIVE)
     page = answer.content.decode()
-    assert reverse("live") == LIVE
+    assert reverse("admin-live") == LIVE
     (row,) = answer.context["rows"]
     assert (row["session"], len(row["open"]), len(row["latest"])) == (session, 5, 3)
     assert "jane-17" in page
