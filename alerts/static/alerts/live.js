@@ -6,7 +6,6 @@
   const LATEST_KEPT = 3;
   const WAIT_MS = [500, 1000, 2000, 5000, 10000];
   const NOBODY = "00000000-0000-0000-0000-000000000000";
-  const OPENING = new Set(["opened", "reopened"]);
   const SIGNED_OUT = 4401;
   const FORBIDDEN = 4403;
   const UNKNOWN_EVENT = 4410;
@@ -98,7 +97,8 @@
   function onRow(row, alert) {
     const { incident_id: id, phase } = alert.metadata;
     const open = new Set(row.dataset.open.split(" ").filter(Boolean));
-    if (OPENING.has(phase)) open.add(id); else open.delete(id);
+    if (phase === "opened") open.add(id);
+    else open.delete(id);
     row.dataset.open = [...open].join(" ");
     part(row, "open").textContent = open.size;
     const latest = part(row, "latest");
