@@ -96,6 +96,13 @@ class PictureLimit(_Limit):
         return ("pictures" if isinstance(request.auth, APIKey) else "join_pictures"), str(request.user.pk)
 
 
+class SampleLimit(_Limit):
+    """Limits samples to subscribers, each of which keeps a request waiting for somebody else's server: per API key."""
+
+    def counted(self, request: Request, view: APIView) -> tuple[str, str]:
+        return "samples", str(request.user.pk)
+
+
 class EventsLimit(_Limit):
     """Limits what pages tell of themselves: per session, since one API key may speak for all of them."""
 

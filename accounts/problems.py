@@ -77,7 +77,10 @@ CODES: Final[Mapping[str, Code]] = {
     "link_invalid": Code(403, "The link is not one of ours"),
     "link_expired": Code(403, "The link has expired"),
     "address_refused": Code(422, "Alerts are not delivered to this address"),
-    "secret_invalid": Code(422, "The secret does not have the form whsec_<base64 of 24 to 64 bytes>"),
+    "secret_invalid": Code(422, "The secret does not have a form that the transport takes"),
+    "delivery_unknown": Code(404, "There is no such delivery"),
+    "delivery_under_way": Code(409, "The delivery is being made at this moment"),
+    "range_missing": Code(422, "Nothing says which deliveries are meant"),
     "event_type_unknown": Code(422, "There is no such event type"),
     # Our own parts
     "internal_error": Code(500, "Something broke on our side"),

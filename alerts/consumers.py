@@ -13,7 +13,7 @@ from alerts import feed, live_access
 from alerts.following import hub as shared_hub
 from alerts.following.hub import Hub
 from alerts.following.watch import Watch
-from alerts.live_access import Close, Viewer
+from alerts.live_access import Close, Hears, Viewer
 from alerts.sockets import DATABASE_AWAY, LiveConsumer
 from sessions.models import ExamSession
 
@@ -21,12 +21,14 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 2.0
 """Pause before a database that is away is asked again."""
+NOTICES_WAITING = 20
+"""Notices kept for a client that is behind."""
 DETECTIONS_WAITING = 2
 """Summaries kept for a client that is behind; older ones are dropped, they are news for half a second only."""
 
 
 class SessionConsumer(LiveConsumer):
-    """One client that listens to one session. ``hear`` and ``look`` leave bounded notes; ``_talk`` alone sends."""
+    """One client that listens to one session. What is heard leaves bounded notes; ``_talk`` alone sends."""
 
     _hub: Hub
     _watch: Watch
@@ -36,13 +38,20 @@ class SessionConsumer(LiveConsumer):
         self._noted = asyncio.Event()
         self._look = True
         self._detections: deque[str] = deque(maxlen=DETECTIONS_WAITING)
+        self._notices: deque[str] = deque(maxlen=NOTICES_WAITING)
         async with shared_hub.joined() as self._hub:
             await self._kept_open(self._talk())
 
-    def hear(self, detections: str) -> None:
+    def hear_detections(self, text: str) -> None:
         """Keep the newest measures, which are not for candidates."""
         if not self._viewer.is_candidate:
-            self._detections.append(detections)
+            self._detections.append(text)
+            self._noted.set()
+
+    def hear_notice(self, text: str) -> None:
+        """Keep a notice, which is for those who hear of everything."""
+        if self._viewer.hears is Hears.ALL:
+            self._notices.append(text)
             self._noted.set()
 
     def look(self) -> None:
@@ -83,6 +92,8 @@ class SessionConsumer(LiveConsumer):
             self._look |= told.news.more
             if self._viewer.is_candidate and told.news.state == ExamSession.State.ENDED:
                 await self._close(Close.NORMAL)
+        while self._notices:
+            await self._send_text(self._notices.popleft())
         while self._detections:
             await self._send_text(self._detections.popleft())
         return self._until_check_s()

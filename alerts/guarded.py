@@ -1,15 +1,22 @@
-"""HTTP through ``requests`` whose connections go to checked addresses only and end at a deadline.
+"""HTTP through ``requests`` whose connections go to checked addresses only, and whose exchanges end at a deadline.
 
 urllib3 opens its sockets in ``_new_conn``; that is where the name is resolved, checked and connected, so the TLS layer
-above still sees the host's name. At the exchange's deadline its sockets are shut down, whatever trickles in.
+above still sees the host's name. Connections are kept alive: one that is used again goes to the address that was
+checked when it was made. At an exchange's deadline the socket is shut down, whatever trickles in.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import heapq
+import itertools
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -26,44 +33,94 @@ READ_TIMEOUT_S = 10.0
 """Longest silence."""
 TOTAL_TIMEOUT_S = 15.0
 """From the start of connecting to the end of the answer."""
+KEPT_HOSTS = 64
+KEPT_CONNECTIONS = 32
+"""Connections kept alive per host, of the ``KEPT_HOSTS`` that were used last."""
 
 
 class Exchange:
-    """One request and its answer, until a deadline: then its sockets are shut down, whatever they are waiting for.
+    """One request and its answer, until a deadline: then its socket is shut down, whatever it is waiting for.
 
-    It keeps duplicates of the sockets, which neither TLS wrapping nor urllib3's closing can take away from it.
+    It keeps a duplicate of the socket, which neither TLS wrapping nor urllib3's closing can take away from it.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
-        self._over = threading.Event()
-        self._timer = threading.Timer(timeout_s, self._end)
-        self._timer.daemon = True
-        self._timer.start()
+        self.is_over = False
+        """Whether the deadline has passed."""
+        self.is_reused = False
+        """Whether the connection had been used before."""
 
-    @property
-    def is_over(self) -> bool:
-        """Tell whether the deadline has passed."""
-        return self._over.is_set()
-
-    def watch(self, opened: socket.socket) -> None:
+    def watch(self, opened: socket.socket, *, reused: bool) -> None:
         """Take a socket into the exchange."""
-        self._sockets.append(opened.dup())
-        if self._over.is_set():
-            self._end()
+        with self._lock:
+            self.is_reused = reused
+            self._sockets.append(opened.dup())
+        if self.is_over:
+            self.end()
 
-    def _end(self) -> None:
-        self._over.set()
-        for opened in self._sockets:
-            with contextlib.suppress(OSError):  # closed by the other side meanwhile
-                opened.shutdown(socket.SHUT_RDWR)
+    def end(self) -> None:
+        """Break the exchange off."""
+        with self._lock:
+            self.is_over = True
+            for opened in self._sockets:
+                with contextlib.suppress(OSError):  # closed by the other side meanwhile
+                    opened.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of everything."""
-        self._timer.cancel()
-        self._timer.join()
-        for opened in self._sockets:
-            opened.close()
+        with self._lock:
+            for opened in self._sockets:
+                opened.close()
+            self._sockets.clear()
+
+
+class Deadlines:
+    """Ends exchanges when their time is over: one thread for all of them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[float, int, Exchange]] = []
+        self._numbers = itertools.count()
+        self._under_way: set[int] = set()
+        threading.Thread(target=self._run, name="deadlines", daemon=True).start()
+
+    @contextlib.contextmanager
+    def exchange(self, timeout_s: float) -> Iterator[Exchange]:
+        """Yield an exchange that is ended after ``timeout_s``."""
+        made = Exchange()
+        with self._changed:
+            number = next(self._numbers)
+            first = not self._waiting or self._waiting[0][0] > time.monotonic() + timeout_s
+            heapq.heappush(self._waiting, (time.monotonic() + timeout_s, number, made))
+            self._under_way.add(number)
+            if first:
+                self._changed.notify()
+        try:
+            yield made
+        finally:
+            with self._changed:
+                self._under_way.discard(number)
+            made.close()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    self._changed.wait()
+                at, number, exchange = self._waiting[0]
+                if number in self._under_way and (left_s := at - time.monotonic()) > 0:
+                    self._changed.wait(left_s)
+                    continue
+                heapq.heappop(self._waiting)
+                if number not in self._under_way:
+                    continue
+            exchange.end()
+
+
+_current = threading.local()
+"""``exchange``: that of this thread. urllib3 hands connections from one exchange to the next without telling them."""
 
 
 def _connect(connection: HTTPConnection) -> socket.socket:
@@ -92,16 +149,33 @@ def _connect_to(address: str, port: int) -> socket.socket:
 
 
 class _Guarded:
-    """Gives urllib3's connections the checked connect and the exchange's deadline."""
+    """Gives urllib3's connections the checked connect and the deadline of the exchange they are used in."""
 
-    def __init__(self, *args: Any, exchange: Exchange, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._exchange = exchange
+    _plain: socket.socket | None = None  # below TLS, which knows no dup()
+    _used = False
 
     def _new_conn(self) -> socket.socket:
         made = _connect(self)  # type: ignore[arg-type]  # mixed into HTTPConnection
-        self._exchange.watch(made)
+        _current.exchange.watch(made, reused=False)
+        self._forget()
+        self._plain = made.dup()
         return made
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self._used and self._plain is not None:
+            _current.exchange.watch(self._plain, reused=True)
+        super().request(*args, **kwargs)  # type: ignore[misc]  # may connect first
+        self._used = True
+
+    def close(self) -> None:
+        self._forget()
+        super().close()  # type: ignore[misc]
+
+    def _forget(self) -> None:
+        self._used = False
+        if self._plain is not None:
+            self._plain.close()
+            self._plain = None
 
 
 class _GuardedHTTP(_Guarded, HTTPConnection):
@@ -123,29 +197,41 @@ class _HTTPSPool(HTTPSConnectionPool):
 class GuardedAdapter(HTTPAdapter):
     """A ``requests`` adapter whose pools make guarded connections; it never retries and knows no proxies."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        super().__init__()
+    def __init__(self) -> None:
+        super().__init__(pool_connections=KEPT_HOSTS, pool_maxsize=KEPT_CONNECTIONS)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
-        pool: HTTPConnectionPool = super().get_connection_with_tls_context(*args, **kwargs)  # type: ignore[assignment]
-        pool.conn_kw["exchange"] = self._exchange
-        return pool
+
+# One of each per process: a forked child shares neither threads nor connections with its parent.
+@functools.cache
+def _deadlines() -> Deadlines:
+    return Deadlines()
+
+
+@functools.cache
+def _session() -> requests.Session:
+    """Make the session: it ignores the environment's proxies and passwords, and keeps no cookies."""
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.mount("http://", GuardedAdapter())
+    session.mount("https://", GuardedAdapter())
+    return session
+
+
+os.register_at_fork(after_in_child=_deadlines.cache_clear)
+os.register_at_fork(after_in_child=_session.cache_clear)
 
 
 @contextlib.contextmanager
-def guarded_session() -> Iterator[tuple[requests.Session, Exchange]]:
-    """Yield a session for one exchange of ``TOTAL_TIMEOUT_S``; it ignores the environment's proxies and passwords."""
-    exchange = Exchange(TOTAL_TIMEOUT_S)
-    try:
-        with requests.Session() as session:
-            session.trust_env = False
-            session.mount("http://", GuardedAdapter(exchange))
-            session.mount("https://", GuardedAdapter(exchange))
-            yield session, exchange
-    finally:
-        exchange.close()
+def exchange() -> Iterator[tuple[requests.Session, Exchange]]:
+    """Yield the session for one exchange of ``TOTAL_TIMEOUT_S`` in this thread."""
+    with _deadlines().exchange(TOTAL_TIMEOUT_S) as made:
+        _current.exchange = made
+        try:
+            yield _session(), made
+        finally:
+            del _current.exchange

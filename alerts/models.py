@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -11,11 +10,21 @@ from django.utils import timezone
 from django.utils.timezone import localtime
 
 from accounts.models import Organisation
+from alerts.delivery_models import (
+    HOLDING_ATTEMPTS,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryQuerySet,
+    Notice,
+    Subscription,
+    SubscriptionQuerySet,
+)
 from alerts.review_models import Review, SessionTally
 from sessions.models import ExamSession
 
 __all__ = [
-    "Alert", "Delivery", "DeliveryAttempt", "Evidence", "Incident", "Review", "SessionTally", "Subscription",
+    "HOLDING_ATTEMPTS", "Alert", "Delivery", "DeliveryAttempt", "DeliveryQuerySet", "Evidence", "Incident", "Notice",
+    "Review", "SessionTally", "Subscription", "SubscriptionQuerySet",
 ]  # fmt: skip
 
 
@@ -164,136 +173,3 @@ class Alert(models.Model):
         """Return the platform's name of the exam, as the alert tells it."""
         exam_id: str | None = self.payload["metadata"]["exam_id"]
         return exam_id
-
-
-class SubscriptionQuerySet(models.QuerySet["Subscription"]):
-    def of(self, organisation: Organisation) -> SubscriptionQuerySet:
-        return self.filter(organisation=organisation)
-
-    def with_due(self, now: datetime) -> SubscriptionQuerySet:
-        """Enabled subscriptions that have a delivery to make now."""
-        return self.filter(models.Exists(Delivery.objects.due(now).filter(subscription=models.OuterRef("pk"))))
-
-
-class Subscription(models.Model):
-    """Where an organisation wants its alerts delivered."""
-
-    class Transport(models.TextChoices):
-        WEBHOOK = "webhook"
-        GRPC = "grpc", "gRPC"
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="subscriptions")
-    transport = models.CharField(max_length=16, choices=Transport.choices)
-    url = models.CharField("address", max_length=2000)
-    sealed_secret = models.BinaryField(help_text="Sealed under the key-encryption key; never shown again.")
-    event_types = ArrayField(models.CharField(max_length=32), default=list, blank=True, help_text="Empty: all.")
-    exam_ids = ArrayField(models.CharField(max_length=128), default=list, blank=True, help_text="Empty: all.")
-    enabled = models.BooleanField(default=True)
-    disabled_reason = models.CharField(max_length=200, blank=True, help_text="Why it was switched off by the service.")
-    created_at = models.DateTimeField(default=timezone.now)
-
-    objects = SubscriptionQuerySet.as_manager()
-
-    def __str__(self) -> str:
-        return f"{self.transport} {self.url}"
-
-    def wants(self, *, event_type: str, exam_id: str | None) -> bool:
-        """Tell whether the filters let an alert of this type and exam through; an empty filter lets all through."""
-        right_type = not self.event_types or event_type in self.event_types
-        return right_type and (not self.exam_ids or exam_id in self.exam_ids)
-
-
-HOLDING_ATTEMPTS = 5
-"""So often a delivery is tried before the later ones of its session go ahead of it: two minutes, by the schedule."""
-
-
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def of(self, organisation: Organisation) -> DeliveryQuerySet:
-        return self.filter(organisation=organisation)
-
-    def pending(self) -> DeliveryQuerySet:
-        return self.filter(state=Delivery.State.PENDING)
-
-    def due(self, now: datetime) -> DeliveryQuerySet:
-        """Deliveries to make now: per subscription and session the one with the lowest sequence, if its time has come.
-
-        What has failed ``HOLDING_ATTEMPTS`` times holds the later ones no longer. What a worker holds under a lease is
-        not due: claiming moves ``next_attempt_at`` to the lease's end.
-        """
-        earlier = Delivery.objects.pending().filter(
-            subscription=models.OuterRef("subscription"),
-            session=models.OuterRef("session"),
-            sequence__lt=models.OuterRef("sequence"),
-            attempt_count__lt=HOLDING_ATTEMPTS,
-        )
-        return self.pending().filter(~models.Exists(earlier), next_attempt_at__lte=now, subscription__enabled=True)
-
-    def leased(self, now: datetime) -> DeliveryQuerySet:
-        """Deliveries that a worker is making at this moment."""
-        return self.pending().filter(lease__isnull=False, next_attempt_at__gt=now)
-
-
-class Delivery(models.Model):
-    """One alert on its way to one subscription. Committed with the alert; Celery only wakes it.
-
-    ``session`` and ``sequence`` repeat the alert's, so that the order within a session is kept by one index.
-    """
-
-    class State(models.TextChoices):
-        PENDING = "pending"
-        DELIVERED = "delivered"
-        PARKED = "parked"
-
-    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="deliveries")
-    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries")
-    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="deliveries")
-    session = models.ForeignKey(ExamSession, on_delete=models.CASCADE, related_name="deliveries")
-    sequence = models.PositiveBigIntegerField()
-    state = models.CharField(max_length=16, choices=State.choices, default=State.PENDING)
-    attempt_count = models.PositiveIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(default=timezone.now)
-    lease = models.UUIDField(
-        null=True, blank=True, editable=False, help_text="The worker's claim, until next_attempt_at."
-    )
-    delivered_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-
-    objects = DeliveryQuerySet.as_manager()
-
-    class Meta:
-        verbose_name_plural = "deliveries"
-        constraints = [models.UniqueConstraint(fields=["alert", "subscription"], name="delivery_once")]
-        indexes = [
-            models.Index(fields=["next_attempt_at"], condition=models.Q(state="pending"), name="delivery_due"),
-            models.Index(
-                fields=["subscription", "session", "sequence"],
-                condition=models.Q(state="pending"),
-                name="delivery_in_order",
-            ),
-            models.Index(fields=["organisation", "-created_at"], name="delivery_recent"),
-            models.Index(
-                fields=["organisation", "state"], condition=~models.Q(state="delivered"), name="delivery_unsettled"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.alert} → {self.subscription}"
-
-
-class DeliveryAttempt(models.Model):
-    """One try at a delivery, and what the subscriber answered."""
-
-    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="+")
-    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="attempts")
-    attempted_at = models.DateTimeField(default=timezone.now)
-    duration_ms = models.FloatField()
-    status_code = models.PositiveSmallIntegerField(null=True, blank=True)
-    response = models.TextField(blank=True, help_text="The first kilobyte of the answer.")
-    error = models.TextField(blank=True)
-
-    class Meta:
-        ordering = ["attempted_at"]
-
-    def __str__(self) -> str:
-        return f"{self.attempted_at:%H:%M:%S} {self.status_code or self.error}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 EXCERPT_BYTES = 1024
@@ -79,6 +79,14 @@ class TransportError(Exception):
 
 Result = Answer | TransportError
 """What came of one alert."""
+
+
+def timed(result: Result, duration_s: float) -> Result:
+    """Return the result with how long it took."""
+    if isinstance(result, Answer):
+        return replace(result, duration_s=duration_s)
+    result.duration_s = duration_s
+    return result
 
 
 class Transport(Protocol):

@@ -21,6 +21,7 @@ SCHEMA_VERSION = "1.1"
 """What alerts are written in. Alerts of versions before it, which stored ones may have, follow their own schema."""
 SCHEMA_VERSIONS = ("1.0", "1.1")
 SCHEMAS = Path(__file__).parent / "schemas"
+NOTICE_SCHEMA_PATH = SCHEMAS / "notice-1.0.json"
 
 METRICS: Mapping[str, str] = {
     EventType.NO_FACE: "face_count",
@@ -214,33 +215,85 @@ def schema(version: str = SCHEMA_VERSION) -> dict[str, Any]:
 
 
 @cache
+def notice_schema() -> dict[str, Any]:
+    """Return the published JSON Schema of a notice."""
+    return dict(json.loads(NOTICE_SCHEMA_PATH.read_text()))
+
+
+@cache
 def _validator() -> Draft202012Validator:
     return Draft202012Validator(schema(), format_checker=FormatChecker())
 
 
+@cache
+def _notice_validator() -> Draft202012Validator:
+    return Draft202012Validator(notice_schema(), format_checker=FormatChecker())
+
+
 def validate(document: Mapping[str, Any]) -> None:
-    """Raise ``PayloadError`` naming each place where a document leaves the schema."""
-    errors = [f"{error.json_path}: {error.message}" for error in _validator().iter_errors(document)]
+    """Raise ``PayloadError`` naming each place where an alert leaves the schema."""
+    _check(document, _validator())
+
+
+def validate_notice(document: Mapping[str, Any]) -> None:
+    """Raise ``PayloadError`` naming each place where a notice leaves the schema."""
+    _check(document, _notice_validator())
+
+
+def _check(document: Mapping[str, Any], validator: Draft202012Validator) -> None:
+    errors = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
     if errors:
         raise PayloadError("; ".join(errors))
 
 
 def ordered(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return an alert with its members in the schema's order; PostgreSQL keeps them in an order of its own."""
-    result: dict[str, Any] = _in_order(document, schema())
+    result: dict[str, Any] = _in_order(document, _order())
     return result
 
 
-def _in_order(value: Any, node: Mapping[str, Any]) -> Any:
-    if isinstance(value, Mapping):
-        properties = node.get("properties", {})
-        names = sorted(value, key=list(properties).index if value.keys() <= properties.keys() else str)
-        return {name: _in_order(value[name], properties.get(name, {})) for name in names}
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """The order of an object's members, or that of the objects in an array."""
+
+    members: Mapping[str, _Order | None]
+    items: _Order | None
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> _Order | None:
+        """Read it from a schema; None where there is nothing to put in order."""
+        members = {name: cls.of(member) for name, member in node.get("properties", {}).items()}
+        items = cls.of(node["items"]) if "items" in node else None
+        return cls(members, items) if members or items or node.get("type") == "object" else None
+
+
+@cache
+def _order() -> _Order:
+    order = _Order.of(schema())
+    assert order is not None
+    return order
+
+
+def _in_order(value: Any, order: _Order) -> Any:
+    """Put members that the schema does not name behind the others, by name."""
     if isinstance(value, list):
-        return [_in_order(item, node.get("items", {})) for item in value]
-    return value
+        return value if order.items is None else [_in_order(item, order.items) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    named = order.members
+    result = {
+        name: value[name] if member is None else _in_order(value[name], member)
+        for name, member in named.items()
+        if name in value
+    }
+    if len(result) < len(value):
+        result |= {name: value[name] for name in sorted(value.keys() - named.keys())}
+    return result
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def body(document: Mapping[str, Any]) -> bytes:
     """Write an alert as the bytes that are signed and sent: compact UTF-8 JSON, the same for every retry."""
-    return json.dumps(ordered(document), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _encode(ordered(document)).encode()

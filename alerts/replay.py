@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
-from django.db import transaction
 from django.db.models import Exists, OuterRef
-from django.utils import timezone
 
 from alerts import wake
+from alerts.deliveries import delivery_requeue
 from alerts.models import AlertQuerySet, Delivery, Subscription
 from alerts.stream import Filters
 
@@ -52,16 +51,18 @@ def replay(*, subscription: Subscription, alerts: AlertQuerySet) -> int:
 
     What is on its way already keeps its state. Order within a session is kept as for every delivery.
     """
-    now = timezone.now()
     wanted = _wanted(subscription, alerts)
-    with transaction.atomic():
-        settled = Delivery.objects.filter(subscription=subscription, alert__in=wanted.order_by().values("pk"))
-        again = settled.exclude(state=Delivery.State.PENDING).update(
-            state=Delivery.State.PENDING, attempt_count=0, next_attempt_at=now, lease=None, delivered_at=None
-        )
-        new = _write_missing(subscription, wanted)
-        transaction.on_commit(partial(wake.delivery, subscription.id))
+    settled = Delivery.objects.filter(subscription=subscription, alert__in=wanted.order_by().values("pk"))
+    keys = list(settled.exclude(state=Delivery.State.PENDING).order_by("created_at", "id").values_list("pk", flat=True))
+    again = sum(delivery_requeue(part, {subscription.id}) for part in _parts(keys))
+    new = _write_missing(subscription, wanted)
+    wake.delivery(subscription.id)
     return again + new
+
+
+def _parts(keys: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(keys), BATCH):
+        yield keys[start : start + BATCH]
 
 
 def _wanted(subscription: Subscription, alerts: AlertQuerySet) -> AlertQuerySet:

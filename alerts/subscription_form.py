@@ -13,9 +13,8 @@ from unfold.widgets import (
 
 from accounts.problems import Problem
 from alerts.models import Subscription
-from alerts.subscriptions import address_check, secret_check, secret_set
-from alerts.transports.webhook import secret_create
-from detection.engine.policy import EventType
+from alerts.subscriptions import EVENT_TYPES, address_check, secret_check, secret_choose, secret_set
+from alerts.transports import TRANSPORTS
 from enrollment.models import EXTERNAL_ID
 
 
@@ -29,7 +28,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
         help_text="https://… for a webhook, grpcs://host:port for gRPC.",
     )
     event_types = forms.MultipleChoiceField(
-        choices=[(event.value, event.value) for event in EventType],
+        choices=[(name, name) for name in EVENT_TYPES],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="None: all.",
@@ -37,12 +36,16 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
     new_secret = forms.CharField(
         required=False,
         widget=UnfoldAdminPasswordWidget(render_value=False),
-        help_text="whsec_ and the base64 of 24 to 64 bytes. Empty: a new one is generated, or the present one is kept.",
+        help_text="whsec_ and the base64 of 24 to 64 bytes, or an ed25519 key: whsk_ and the base64 of its 32 bytes. "
+        "Empty: a new one is generated, or the present one is kept.",
     )
 
     class Meta:
         model = Subscription
-        fields = ["organisation", "transport", "url", "event_types", "exam_ids", "enabled"]
+        fields = [
+            "organisation", "transport", "url", "event_types", "exam_ids", "ordered", "concurrency", "rate_per_s",
+            "enabled",
+        ]  # fmt: skip
         widgets = {"exam_ids": UnfoldAdminTextInputWidget}
         help_texts = {"exam_ids": "Separated by commas. None: all."}
 
@@ -64,6 +67,8 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
                 address_check(transport, given["url"])
             except Problem as problem:
                 self.add_error("url", problem.detail)
+        if given.get("new_secret") and transport and not TRANSPORTS[transport].HAS_SECRET:
+            self.add_error("new_secret", f"Subscriptions by {transport} have no secret.")
         return given
 
     def _checked(self, check: Any, value: str) -> str:
@@ -77,9 +82,10 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
         """Return the row with its secret: the given one, a generated one if it is new, else the one it has."""
         secret = self.cleaned_data["new_secret"]
         if not secret and not subscription.sealed_secret:
-            secret = subscription.generated_secret = secret_create()  # type: ignore[attr-defined]
+            secret = subscription.generated_secret = secret_choose(subscription.transport, None)  # type: ignore[attr-defined]
         if secret:
             secret_set(subscription, secret)
+            subscription.sealed_previous_secret, subscription.previous_secret_until = b"", None
         if subscription.enabled:
             subscription.disabled_reason = ""
         return subscription

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from accounts import keys
 from accounts.models import Organisation
 from accounts.problems import Problem
+from alerts import signing
 from alerts.addresses import AddressRefusedError
 from alerts.models import Subscription
+from alerts.notice_types import NOTICE_TYPES
 from alerts.transports import TRANSPORTS
-from alerts.transports.webhook import SecretInvalidError, secret_bytes, secret_create
 from detection.engine.policy import EventType
 
 _PURPOSE = "alerts.Subscription.sealed_secret"
+_PURPOSE_PREVIOUS = "alerts.Subscription.sealed_previous_secret"
+EVENT_TYPES = (*(event.value for event in EventType), *NOTICE_TYPES)
+"""What a filter can name."""
+OVERLAP = timedelta(hours=24)
+OVERLAP_MOST = timedelta(days=30)
+_RUNTIME = frozenset({
+    "calls", "rate_used_at", "last_success_at", "failing_since", "failure_count", "breaker_until", "breaker_trips"
+})  # fmt: skip
+"""Fields that the deliveries alone write."""
+
+
+def secrets_open(subscription: Subscription, now: datetime) -> tuple[str, ...]:
+    """Return the secrets valid now in clear, the newest first; raise ``accounts.keys.SealError`` if one does not open.
+
+    Empty where the transport has none.
+    """
+    sealed = [(subscription.sealed_secret, _PURPOSE)] if subscription.sealed_secret else []
+    until = subscription.previous_secret_until
+    if subscription.sealed_previous_secret and until is not None and until > now:
+        sealed.append((subscription.sealed_previous_secret, _PURPOSE_PREVIOUS))
+    row = str(subscription.id)
+    return tuple(keys.open_secret(bytes(secret), purpose=purpose, row=row).decode() for secret, purpose in sealed)
 
 
 def secret_open(subscription: Subscription) -> str:
-    """Return the secret in clear; raise ``accounts.keys.SealError`` when it does not open."""
+    """Return the newest secret in clear; raise ``accounts.keys.SealError`` when it does not open."""
     return keys.open_secret(subscription.sealed_secret, purpose=_PURPOSE, row=str(subscription.id)).decode()
 
 
@@ -30,48 +56,94 @@ def subscription_create(
     transport: str,
     url: str,
     secret: str | None = None,
+    signature: str = signing.Kind.HMAC,
     event_types: Sequence[str] = (),
-    exam_ids: Sequence[str] = (),
-    enabled: bool = True,
+    **fields: Any,
 ) -> tuple[Subscription, str]:
-    """Make a subscription; return it and its secret, generated when none is given.
+    """Make a subscription; return it and its secret, generated when none is given, empty if the transport has none.
 
-    Raises ``Problem``: ``address_refused``, ``secret_invalid`` or ``event_type_unknown``.
+    ``fields``: ``exam_ids``, ``ordered``, ``concurrency``, ``rate_per_s``, ``enabled``. ``signature`` is the kind of a
+    generated secret. Raises ``Problem``: ``address_refused``, ``secret_invalid`` or ``event_type_unknown``.
     """
     address_check(transport, url)
     event_types_check(event_types)
-    secret = secret_check(secret) if secret is not None else secret_create()
     subscription = Subscription(
-        organisation=organisation,
-        transport=transport,
-        url=url,
-        event_types=list(event_types),
-        exam_ids=list(exam_ids),
-        enabled=enabled,
+        organisation=organisation, transport=transport, url=url, event_types=list(event_types), **fields
     )
+    secret = secret_choose(transport, secret, signature)
     with transaction.atomic():
-        secret_set(subscription, secret)
+        if secret:
+            secret_set(subscription, secret)
         subscription.save()
     return subscription, secret
 
 
 def subscription_update(*, subscription: Subscription, **changes: Any) -> Subscription:
-    """Change the given fields, among ``url``, ``secret``, ``event_types``, ``exam_ids`` and ``enabled``.
+    """Change the given fields: those of ``subscription_create`` but organisation and transport.
 
-    Enabling clears the reason it was disabled for; what waited meanwhile is delivered. Raises ``Problem`` as creating.
+    A new ``secret`` takes the old one's place at once; ``secret_rotate`` lets both be valid for a while. Enabling
+    clears the reason it was disabled for; what waited meanwhile is delivered. Raises ``Problem`` as creating.
     """
     if "url" in changes:
         address_check(subscription.transport, changes["url"])
     event_types_check(changes.get("event_types", ()))
-    with transaction.atomic():
-        if (secret := changes.pop("secret", None)) is not None:
-            secret_set(subscription, secret_check(secret))
-        for name, value in changes.items():
-            setattr(subscription, name, value)
-        if changes.get("enabled"):
-            subscription.disabled_reason = ""
-        subscription.save()
+    if (secret := changes.pop("secret", None)) is not None:
+        secret_set(subscription, secret_choose(subscription.transport, secret))
+        subscription.sealed_previous_secret, subscription.previous_secret_until = b"", None
+    for name, value in changes.items():
+        setattr(subscription, name, value)
+    if changes.get("enabled"):
+        subscription.disabled_reason = ""
+    configuration_save(subscription)
+    if changes.get("enabled") or "url" in changes:
+        breaker_reset(subscription)
     return subscription
+
+
+def configuration_save(subscription: Subscription) -> None:
+    """Save what people choose, and leave what the deliveries write meanwhile."""
+    fields = [field.name for field in Subscription._meta.concrete_fields if not field.primary_key]
+    subscription.save(update_fields=[name for name in fields if name not in _RUNTIME])
+
+
+def breaker_reset(subscription: Subscription) -> None:
+    """Forget past failures: something was changed that may have mended them."""
+    Subscription.objects.filter(pk=subscription.pk).update(
+        failing_since=None, failure_count=0, breaker_until=None, breaker_trips=0
+    )
+
+
+def subscription_delete(*, subscription_id: uuid.UUID) -> None:
+    """Remove a subscription with its deliveries."""
+    with transaction.atomic():
+        # The lock that workers take first as well: deleting the deliveries before would end in a deadlock with them.
+        Subscription.objects.select_for_update().filter(pk=subscription_id).first()
+        Subscription.objects.filter(pk=subscription_id).delete()
+
+
+def secret_rotate(
+    *,
+    subscription: Subscription,
+    secret: str | None = None,
+    signature: str = signing.Kind.HMAC,
+    overlap: timedelta = OVERLAP,
+) -> str:
+    """Give a subscription a new secret and return it, generated when none is given.
+
+    Alerts are signed with both until ``overlap`` is over; what was left of an earlier overlap ends now. Raises
+    ``Problem``: ``secret_invalid``, also where the transport has no secret.
+    """
+    chosen = secret_choose(subscription.transport, secret, signature)
+    if not chosen:
+        raise Problem("secret_invalid", f"Subscriptions by {subscription.transport} have no secret.")
+    with transaction.atomic():
+        locked = Subscription.objects.select_for_update(no_key=True).get(pk=subscription.pk)
+        previous = secret_open(locked).encode()
+        locked.sealed_previous_secret = keys.seal_secret(previous, purpose=_PURPOSE_PREVIOUS, row=str(locked.id))
+        locked.previous_secret_until = timezone.now() + overlap
+        secret_set(locked, chosen)
+        configuration_save(locked)
+    return chosen
 
 
 def address_check(transport: str, url: str) -> None:
@@ -84,17 +156,29 @@ def address_check(transport: str, url: str) -> None:
 
 def event_types_check(event_types: Sequence[str]) -> None:
     """Raise ``Problem`` (``event_type_unknown``) naming what is not an event type."""
-    known = [event.value for event in EventType]
-    unknown = [name for name in event_types if name not in known]
+    unknown = [name for name in event_types if name not in EVENT_TYPES]
     if unknown:
+        known = list(EVENT_TYPES)
         raise Problem("event_type_unknown", f"Not an event type: {', '.join(unknown)}.", unknown=unknown, known=known)
+
+
+def secret_choose(transport: str, secret: str | None, signature: str = signing.Kind.HMAC) -> str:
+    """Return the given secret, or else a new one; empty where the transport has none.
+
+    Raises ``Problem`` (``secret_invalid``) for one of the wrong shape, or given to a transport that has none.
+    """
+    if not TRANSPORTS[transport].HAS_SECRET:
+        if secret:
+            raise Problem("secret_invalid", f"Subscriptions by {transport} have no secret.")
+        return ""
+    return secret_check(secret) if secret is not None else signing.secret_create(signing.Kind(signature))
 
 
 def secret_check(secret: str) -> str:
     """Return the secret; raise ``Problem`` (``secret_invalid``) when it has the wrong shape."""
     try:
-        secret_bytes(secret)
-    except SecretInvalidError as error:
+        signing.secret_check(secret)
+    except signing.SecretInvalidError as error:
         raise Problem("secret_invalid", str(error)) from None
     return secret
 
@@ -102,3 +186,4 @@ def secret_check(secret: str) -> str:
 def secret_set(subscription: Subscription, secret: str) -> None:
     """Seal a secret into the row, which the caller saves."""
     subscription.sealed_secret = keys.seal_secret(secret.encode(), purpose=_PURPOSE, row=str(subscription.id))
+    subscription.public_key = signing.public_key(secret)

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import uuid
+from typing import Any
 
-from celery import shared_task
+from celery import shared_task, signals
 from django.utils import timezone
 
-from alerts import delivery, evidence_sweep, risk, stream, wake
+from alerts import evidence_sweep, risk, stream, wake
+from alerts.delivery import Pump
 from alerts.models import Subscription
 
 logger = logging.getLogger(__name__)
 
-DRAIN_BUDGET_S = 60.0
-"""A task gives its place to others after this time and asks to be woken again."""
+
+@functools.cache
+def pump() -> Pump:
+    """Return the pump of this process."""
+    return Pump()
+
+
+os.register_at_fork(after_in_child=pump.cache_clear)
+
+
+@signals.worker_shutting_down.connect
+def _stop(**_signal: Any) -> None:
+    """Let the worker end when the calls under way are settled."""
+    if pump.cache_info().currsize:
+        pump().stop()
 
 
 @shared_task(name=wake.TASK_DELIVER)
-def deliver(subscription_id: str) -> None:
-    """Make the due deliveries of one subscription."""
-    key = uuid.UUID(subscription_id)
-    if not delivery.drain(key, budget_s=DRAIN_BUDGET_S):
-        wake.delivery(key)
+def deliver(*subscription_ids: str) -> None:
+    """Make the due deliveries of subscriptions.
+
+    The first such task of a process does it for all the others, until nothing is due; they only tell it and return.
+    """
+    pump().wake(map(uuid.UUID, subscription_ids))
+    pump().run()
 
 
 @shared_task(name="alerts.sweep")

@@ -19,6 +19,7 @@ from accounts.models import Scope
 from accounts.problems import Problem
 from accounts.schema import problem_responses
 from alerts import evidence, payload, stats
+from alerts.delivery_views import find_subscription
 from alerts.models import Evidence, Subscription
 from alerts.serializers import (
     SubscriptionCreatedSerializer,
@@ -27,7 +28,7 @@ from alerts.serializers import (
     SubscriptionSerializer,
     SubscriptionUpdateSerializer,
 )
-from alerts.subscriptions import subscription_create, subscription_update
+from alerts.subscriptions import subscription_create, subscription_delete, subscription_update
 
 _REFUSALS = ("address_refused", "secret_invalid", "event_type_unknown")
 
@@ -46,7 +47,7 @@ class SubscriptionsView(APIView):
     )
     def get(self, request: Request) -> Response:
         """List the subscriptions, oldest first; their secrets are never shown."""
-        rows = Subscription.objects.of(organisation_of(request)).order_by("created_at", "id")
+        rows = Subscription.objects.of(organisation_of(request)).with_queue().order_by("created_at", "id")
         return Response({"results": SubscriptionSerializer(rows, many=True).data})
 
     @extend_schema(
@@ -61,8 +62,12 @@ class SubscriptionsView(APIView):
         serializer.is_valid(raise_exception=True)
         given = serializer.validated_data
         subscription, secret = subscription_create(organisation=organisation_of(request), **given)
-        once = {} if "secret" in given else {"secret": secret}
-        return Response({**SubscriptionSerializer(subscription).data, **once}, status=201)
+        once = {} if "secret" in given or not secret else {"secret": secret}
+        return Response({**_shown(subscription), **once}, status=201)
+
+
+def _shown(subscription: Subscription) -> dict[str, Any]:
+    return dict(SubscriptionSerializer(Subscription.objects.with_queue().get(pk=subscription.pk)).data)
 
 
 class SubscriptionView(APIView):
@@ -72,12 +77,6 @@ class SubscriptionView(APIView):
     permission_classes = [HasScope]
     required_scope = Scope.SUBSCRIPTIONS
 
-    def _find(self, request: Request, subscription_id: uuid.UUID) -> Subscription:
-        found = Subscription.objects.of(organisation_of(request)).filter(id=subscription_id).first()
-        if found is None:
-            raise Problem("subscription_unknown", f"There is no subscription {subscription_id}.")
-        return found
-
     @extend_schema(
         operation_id="subscription_get",
         summary="Look up a subscription",
@@ -85,7 +84,7 @@ class SubscriptionView(APIView):
     )
     def get(self, request: Request, subscription_id: uuid.UUID) -> Response:
         """Show a subscription; its secret is never shown."""
-        return Response(SubscriptionSerializer(self._find(request, subscription_id)).data)
+        return Response(_shown(find_subscription(request, subscription_id)))
 
     @extend_schema(
         operation_id="subscription_update",
@@ -95,11 +94,11 @@ class SubscriptionView(APIView):
     )
     def patch(self, request: Request, subscription_id: uuid.UUID) -> Response:
         """Change a subscription; what waited while it was disabled is delivered when it is enabled again."""
-        subscription = self._find(request, subscription_id)
+        subscription = find_subscription(request, subscription_id)
         serializer = SubscriptionUpdateSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         changed = subscription_update(subscription=subscription, **serializer.validated_data)
-        return Response(SubscriptionSerializer(changed).data)
+        return Response(_shown(changed))
 
     @extend_schema(
         operation_id="subscription_delete",
@@ -108,7 +107,7 @@ class SubscriptionView(APIView):
     )
     def delete(self, request: Request, subscription_id: uuid.UUID) -> Response:
         """Remove a subscription with its deliveries."""
-        self._find(request, subscription_id).delete()
+        subscription_delete(subscription_id=find_subscription(request, subscription_id).id)
         return Response(status=204)
 
 
@@ -216,3 +215,19 @@ class AlertSchemaView(APIView):
         if version not in payload.SCHEMA_VERSIONS:
             raise Problem("not_found", f"Alerts have no version {version}.", versions=payload.SCHEMA_VERSIONS)
         return Response(payload.schema(version), content_type="application/schema+json")
+
+
+class NoticeSchemaView(APIView):
+    """The contract of a notice."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    @extend_schema(
+        operation_id="notice_schema",
+        summary="Fetch the JSON Schema of the notice",
+        responses={(200, "application/schema+json"): OpenApiTypes.OBJECT},
+    )
+    def get(self, request: Request) -> Response:
+        """Return the JSON Schema that every notice of version 1.0 follows, such as `DELIVERY_PARKED`."""
+        return Response(payload.notice_schema(), content_type="application/schema+json")

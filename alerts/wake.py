@@ -14,6 +14,8 @@ import os
 import threading
 import uuid
 from collections import deque
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from celery import current_app
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 TASK_DELIVER = "alerts.deliver"
 WAKE_EXPIRES_S = 60
 """A wake-up that no worker took in this time is void: the sweep has taken over."""
+WAKE_TOGETHER = 50
+"""Subscriptions that one wake-up names at most: more are shared out among the workers."""
 BACKLOG = 1000
 """Messages that may wait for the channel layer; beyond it the oldest are dropped."""
 
@@ -99,20 +103,20 @@ class DeliveryWaker:
                 self._busy = False
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: bool(self._waiting))
-                subscription_id = next(iter(self._waiting))
-                del self._waiting[subscription_id]
+                taken = list(islice(self._waiting, WAKE_TOGETHER))
+                for subscription_id in taken:
+                    del self._waiting[subscription_id]
                 self._busy = True
-            _send_task(subscription_id)
+            _send_task(taken)
 
 
-def _send_task(subscription_id: uuid.UUID) -> None:
+def _send_task(subscription_ids: Sequence[uuid.UUID]) -> None:
+    names = [str(subscription_id) for subscription_id in subscription_ids]
     try:
-        current_app.send_task(
-            TASK_DELIVER, args=[str(subscription_id)], retry=False, ignore_result=True, expires=WAKE_EXPIRES_S
-        )
+        current_app.send_task(TASK_DELIVER, args=names, retry=False, ignore_result=True, expires=WAKE_EXPIRES_S)
     except (OperationalError, RedisError, OSError) as error:
         LOST.labels(kind="delivery").inc()
-        logger.warning("Could not wake the delivery to %s, the sweep will: %s", subscription_id, error)
+        logger.warning("Could not wake the delivery to %s, the sweep will: %s", ", ".join(names), error)
 
 
 class Broadcaster:

@@ -115,6 +115,7 @@ RATE_LIMITS = {
     "pictures": env.str("RATE_PICTURES", default="600/min"),
     "join_pictures": env.str("RATE_JOIN_PICTURES", default="30/min"),
     "events": env.str("RATE_EVENTS", default="60/min"),
+    "samples": env.str("RATE_SAMPLES", default="30/min"),
     "login": env.str("RATE_LOGIN", default="10/min"),
     "login_address": env.str("RATE_LOGIN_ADDRESS", default="60/min"),
     "failed_authentication": env.str("RATE_FAILED_AUTHENTICATION", default="120/min"),

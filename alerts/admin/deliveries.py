@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -24,10 +24,23 @@ from accounts.admin_base import (
 )
 from alerts import payload
 from alerts.admin.incidents import EventTypeFilter
+from alerts.deliveries import delivery_requeue
 from alerts.models import Alert, Delivery, DeliveryAttempt
+from alerts.subscriptions import EVENT_TYPES
 
 DELIVERY_COLOURS = {"pending": "info", "delivered": "success", "parked": "danger"}
 PHASE_COLOURS = {"opened": "danger", "closed": "info", "confirmed": "primary", "reopened": "warning"}
+
+
+class DeliveredTypeFilter(EventTypeFilter):
+    """By what the alert or the notice tells."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in EVENT_TYPES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        name = self.value()
+        return queryset & Delivery.objects.of_event_type(name) if name else queryset
 
 
 class _Timed:
@@ -121,10 +134,11 @@ class DeliveryAdmin(_Timed, ReadOnlyAdmin):
         "what", "session_link", "subscription_link", "coloured_state", "attempt_count", "next_try",
         "delivered_at",
     ]  # fmt: skip
-    list_select_related = ["alert", "session", "subscription"]
+    list_select_related = ["alert", "notice", "session", "subscription"]
     list_filter: ClassVar[list[Any]] = [
         ("state", ChoicesCheckboxFilter),
         ("subscription", ScopedAutocompleteFilter),
+        DeliveredTypeFilter,
         ("created_at", RangeDateTimeFilter),
     ]
     search_fields = ["session__session_id", "session__candidate__candidate_id", "subscription__url"]
@@ -135,17 +149,29 @@ class DeliveryAdmin(_Timed, ReadOnlyAdmin):
         ("attempt_count", "next_try"), "delivered_at",
     ]  # fmt: skip
     inlines = [AttemptInline]
+    actions = ["resend"]
+
+    @admin.action(description="Send again", permissions=["resend"])
+    def resend(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        """Queue the chosen deliveries again under the same event ids."""
+        chosen = list(queryset.values_list("pk", "subscription_id"))
+        count = delivery_requeue([pk for pk, _ in chosen], {subscription_id for _, subscription_id in chosen})
+        self.message_user(request, f"{count} of {len(chosen)} queued again.", messages.SUCCESS)
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the person may manage subscriptions, which sending again belongs to."""
+        return bool(request.user.has_perm("alerts.change_subscription"))
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
         return None
 
     @admin.display(description="alert", ordering="alert__event_type")
     def what(self, delivery: Delivery) -> str:
-        return str(delivery.alert)
+        return str(delivery.alert or delivery.notice)
 
     @admin.display(description="alert")
     def alert_link(self, delivery: Delivery) -> SafeString | str:
-        return link_to(delivery.alert)
+        return link_to(delivery.alert) if delivery.alert else str(delivery.notice)
 
     @admin.display(description="session", ordering="session__session_id")
     def session_link(self, delivery: Delivery) -> SafeString | str:

@@ -59,8 +59,8 @@ def _document(status: Status) -> dict[str, Any]:
         "waiting": status.waiting,
         "oldest_waiting_at": _iso(status.oldest_waiting_at),
         "parked": status.parked,
-        "last_success_at": _iso(status.last_success_at),
-        "failing_since": _iso(status.failing_since),
+        "last_success_at": _iso(subscription.last_success_at),
+        "failing_since": _iso(subscription.failing_since),
         "needs_attention": status.needs_attention,
     }
 
@@ -84,8 +84,8 @@ def _row(status: Status, now: datetime) -> tuple[str, ...]:
         str(status.waiting),
         _ago(status.oldest_waiting_at, now),
         str(status.parked),
-        _ago(status.last_success_at, now),
-        _ago(status.failing_since, now),
+        _ago(status.subscription.last_success_at, now),
+        _ago(status.subscription.failing_since, now),
         f"{status.subscription.transport} {status.subscription.url}",
     )
 
@@ -110,7 +110,7 @@ def _ago(moment: datetime | None, now: datetime) -> str:
 def _trouble(status: Status) -> str:
     said = [f"{status.parked} parked"] if status.parked else []
     if status.state == "failing":
-        said.append(f"failing since {_iso(status.failing_since)}")
+        said.append(f"failing since {_iso(status.subscription.failing_since)}")
     if status.state == "disabled" and status.subscription.disabled_reason:
         said.append(f"disabled: {status.subscription.disabled_reason.rstrip('.')}")
     return f"{status.subscription.transport} {status.subscription.url}: {', '.join(said)}."

@@ -31,10 +31,13 @@ GATHER_S: Final = 0.01
 
 
 class Listener(Protocol):
-    """A socket that listens to a session. Both calls return at once."""
+    """A socket that listens to a session. All calls return at once."""
 
-    def hear(self, detections: str) -> None:
+    def hear_detections(self, text: str) -> None:
         """Take the newest measures, as they are sent."""
+
+    def hear_notice(self, text: str) -> None:
+        """Take what the service tells of its own work, as it is sent."""
 
     def look(self) -> None:
         """Take word that there may be news in the database."""
@@ -80,12 +83,16 @@ class Watch:
                 await layer.group_discard(group, channel)
 
     def _pass_on(self, message: dict[str, Any]) -> None:
-        if message["type"] != "detections":
+        kind = message["type"]
+        if kind not in ("detections", "notice"):
             self.wake()
             return
         text = encode(message)
         for listener in self.listeners:
-            listener.hear(text)
+            if kind == "notice":
+                listener.hear_notice(text)
+            else:
+                listener.hear_detections(text)
 
     def wake(self) -> None:
         """Have every socket look."""

@@ -24,15 +24,18 @@ _OWN_FIELDS: Final = frozenset(
 
 
 def alert_message(document: Mapping[str, Any]) -> alerts_pb2.Alert:
-    """Return the message that says what a document of the published schema says; nothing is left out."""
-    evidence = document["evidence"]
+    """Return the message that says what a document of the published schema says; nothing is left out.
+
+    Notices tell of no incident: the fields about one stay empty.
+    """
+    evidence = document.get("evidence", {"frame_ids": (), "confidence_metrics": {}})
     message = alerts_pb2.Alert(
         event_id=document["event_id"],
         exam_session_id=document["exam_session_id"],
         candidate_id=document["candidate_id"],
         event_type=document["event_type"],
-        severity_score=document["severity_score"],
-        ai_model_source=document["ai_model_source"],
+        severity_score=document.get("severity_score"),
+        ai_model_source=document.get("ai_model_source"),
         evidence=alerts_pb2.Evidence(
             frame_ids=evidence["frame_ids"], confidence_metrics=evidence["confidence_metrics"]
         ),
@@ -44,19 +47,19 @@ def alert_message(document: Mapping[str, Any]) -> alerts_pb2.Alert:
 
 def _metadata(metadata: Mapping[str, Any]) -> alerts_pb2.Metadata:
     message = alerts_pb2.Metadata(
-        phase=metadata["phase"],
-        incident_id=metadata["incident_id"],
-        sequence=metadata["sequence"],
+        phase=metadata.get("phase"),
+        incident_id=metadata.get("incident_id"),
+        sequence=metadata.get("sequence"),
         schema_version=metadata["schema_version"],
         exam_id=metadata["exam_id"],
         organisation=metadata["organisation"],
         technical=metadata["technical"],
-        duration_s=metadata["duration_s"],
-        pictures=[_picture(picture) for picture in metadata["evidence"]],
+        duration_s=metadata.get("duration_s"),
+        pictures=[_picture(picture) for picture in metadata.get("evidence", ())],
     )
-    message.decided_at.FromJsonString(metadata["decided_at"])
-    if metadata["ended_at"] is not None:
-        message.ended_at.FromJsonString(metadata["ended_at"])
+    for name in ("decided_at", "ended_at"):
+        if metadata.get(name) is not None:
+            getattr(message, name).FromJsonString(metadata[name])
     message.more.update({name: value for name, value in metadata.items() if name not in _OWN_FIELDS})
     return message
 

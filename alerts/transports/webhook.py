@@ -2,61 +2,32 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import re
-import secrets
 import time
 from collections.abc import Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
 
-from alerts import addresses, guarded
-from alerts.outgoing import EXCERPT_BYTES, Answer, Outgoing, Result, TransportError, in_order
+from alerts import addresses, guarded, signing
+from alerts.outgoing import EXCERPT_BYTES, Answer, Outgoing, Result, TransportError, in_order, timed
 
 MAX_BATCH = 8
 HAS_SECRET = True
-SECRET_PREFIX = "whsec_"  # noqa: S105  # a name, not a secret
-SECRET_BYTES = (24, 64)
-"""Fewest and most random bytes of a secret."""
 _UNWRITABLE = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
 """What a URL never holds unescaped (RFC 3986)."""
 USER_AGENT = "SD-Proctor-Webhook/1.0"
 GONE = 410
+SLOW_DOWN = (429, 502, 503, 504)
+"""Answers whose ``Retry-After`` is heeded."""
+BODY_BYTES = 20_000
+"""Standard Webhooks wants bodies to be small; pictures travel as links."""
+CALL_BUDGET_S = 15.0
+"""No further alert of a call is begun after this time; with the last one it stays within the lease."""
 _TOO_SLOW = "No complete answer in time."
-
-
-class SecretInvalidError(ValueError):
-    """A secret that is not ``whsec_`` followed by the base64 of 24 to 64 bytes."""
-
-
-def secret_create() -> str:
-    """Return a fresh secret of 32 random bytes."""
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
-
-
-def secret_bytes(secret: str) -> bytes:
-    """Return the key inside a secret; raise ``SecretInvalidError`` when it has the wrong shape."""
-    if not secret.startswith(SECRET_PREFIX):
-        raise SecretInvalidError(f"A secret starts with {SECRET_PREFIX}.")
-    try:
-        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        raise SecretInvalidError(f"What follows {SECRET_PREFIX} must be base64.") from None
-    fewest, most = SECRET_BYTES
-    if not fewest <= len(key) <= most:
-        raise SecretInvalidError(f"A secret holds {fewest} to {most} bytes; this one holds {len(key)}.")
-    return key
-
-
-def sign(*, event_id: str, timestamp: int, body: bytes, key: bytes) -> str:
-    """Return the ``webhook-signature`` of ``id.timestamp.body``: ``v1,`` and the base64 of its HMAC-SHA256."""
-    signed = b".".join((event_id.encode(), str(timestamp).encode(), body))
-    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
 def check(address: str) -> None:
@@ -80,15 +51,42 @@ def check(address: str) -> None:
 
 
 def send(messages: Sequence[Outgoing]) -> list[Result]:
-    """POST the alerts one after the other; only a 2xx answer is success."""
-    return in_order(messages, _send_one)
+    """POST the alerts one after the other; only a 2xx answer is success.
 
-
-def _send_one(message: Outgoing) -> Result:
-    """POST one alert.
-
-    Takes at most ``guarded.TOTAL_TIMEOUT_S`` and the time to resolve the name, however slowly the other side trickles.
+    What the time of the call does not suffice for is held, and so is everything once the subscriber seems to be away.
     """
+    until = time.monotonic() + CALL_BUDGET_S
+    stopped = ""
+
+    def send_one(message: Outgoing) -> Result:
+        nonlocal stopped
+        if not stopped and time.monotonic() > until:
+            stopped = "There was no time left."
+        if stopped:
+            return TransportError(stopped, held=True)
+        result = _post(message)
+        if isinstance(result, TransportError) and (result.is_outage or result.gone):
+            stopped = "The subscriber seems to be away."
+        return result
+
+    return in_order(messages, send_one)
+
+
+def _post(message: Outgoing) -> Result:
+    """POST one alert; once more where a connection that was kept alive turned out to be closed.
+
+    Takes at most twice ``guarded.TOTAL_TIMEOUT_S``, and the time to resolve the name, however slowly the other side
+    trickles.
+    """
+    if len(message.body) > BODY_BYTES:
+        return TransportError(f"The alert is larger than {BODY_BYTES} bytes.", permanent=True)
+    started = time.monotonic()
+    result = _exchange(message) or _exchange(message) or TransportError("The connection was closed.")
+    return timed(result, time.monotonic() - started)
+
+
+def _exchange(message: Outgoing) -> Result | None:
+    """Send once; None when a kept connection was closed before a word came back, which tells nothing of the alert."""
     timestamp = int(time.time())
     headers = {
         "content-type": "application/json",
@@ -96,32 +94,31 @@ def _send_one(message: Outgoing) -> Result:
         "user-agent": USER_AGENT,
         "webhook-id": message.event_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(
-            sign(event_id=message.event_id, timestamp=timestamp, body=message.body, key=secret_bytes(secret))
-            for secret in message.secrets
+        "webhook-signature": signing.signatures(
+            message.secrets, event_id=message.event_id, timestamp=timestamp, body=message.body
         ),
     }
-    with guarded.guarded_session() as (session, exchange):
+    with guarded.exchange() as (session, exchange):
         try:
-            with _post(session, message, headers) as response:
+            with session.post(
+                message.address,
+                data=message.body,
+                headers=headers,
+                timeout=(guarded.CONNECT_TIMEOUT_S, guarded.READ_TIMEOUT_S),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
                 if exchange.is_over:  # it broke off within the headers, which the HTTP library takes for their end
                     return TransportError(_TOO_SLOW)
                 return _judge(response)
         except addresses.AddressRefusedError as error:
             return TransportError(str(error))
         except (requests.RequestException, HTTPError, OSError) as error:
-            return TransportError(_TOO_SLOW if exchange.is_over else _describe(error))
-
-
-def _post(session: requests.Session, message: Outgoing, headers: dict[str, str]) -> requests.Response:
-    return session.post(
-        message.address,
-        data=message.body,
-        headers=headers,
-        timeout=(guarded.CONNECT_TIMEOUT_S, guarded.READ_TIMEOUT_S),
-        allow_redirects=False,
-        stream=True,
-    )
+            if exchange.is_over:
+                return TransportError(_TOO_SLOW)
+            if exchange.is_reused and isinstance(_cause(error), ConnectionError):
+                return None
+            return TransportError(_describe(error))
 
 
 def _judge(response: requests.Response) -> Result:
@@ -131,24 +128,41 @@ def _judge(response: requests.Response) -> Result:
         return Answer(status, excerpt)
     return TransportError(
         f"The subscriber answered {status}.", permanent=status == GONE, gone=status == GONE,
-        status_code=status, excerpt=excerpt,
+        retry_after_s=_retry_after_s(response) if status in SLOW_DOWN else None, status_code=status, excerpt=excerpt,
     )  # fmt: skip
 
 
-def _excerpt(response: requests.Response) -> str:
-    """Read the start of the answer. The status has decided already: a body that breaks off changes nothing."""
+def _retry_after_s(response: requests.Response) -> float | None:
+    """Read how long the subscriber wants to be left alone: seconds, or a date; None when it says nothing of use."""
+    given = response.headers.get("retry-after", "").strip()
+    if given.isascii() and given.isdigit():
+        return float(given[:9])
     try:
-        start = response.raw.read(EXCERPT_BYTES)
+        moment = parsedate_to_datetime(given)
+    except ValueError:
+        return None
+    return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time())
+
+
+def _excerpt(response: requests.Response) -> str:
+    """Read the start of the answer. The status has decided already: a body that breaks off changes nothing.
+
+    An answer that ends there leaves the connection to the next alert; of a longer one nothing more is read.
+    """
+    try:
+        start = response.raw.read(EXCERPT_BYTES + 1)
     except (requests.RequestException, HTTPError, OSError):
-        return ""
-    return bytes(start or b"").decode("utf-8", "replace").replace("\x00", "\ufffd")
+        start = b""
+    return bytes(start or b"")[:EXCERPT_BYTES].decode("utf-8", "replace").replace("\x00", "\ufffd")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the innermost cause that urllib3 and requests wrap."""
+    inner = getattr(error, "reason", None) or next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+    return _cause(inner) if isinstance(inner, BaseException) else error
 
 
 def _describe(error: Exception) -> str:
-    """Say in a line what went wrong, from the innermost cause that urllib3 and requests wrap."""
-    cause: BaseException = error
-    while (inner := getattr(cause, "reason", None) or (cause.args[0] if cause.args else None)) is not None:
-        if not isinstance(inner, BaseException):
-            break
-        cause = inner
+    """Say in a line what went wrong."""
+    cause = _cause(error)
     return f"{type(cause).__name__}: {cause}"[:500]

@@ -41,6 +41,7 @@ class Receiver(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: Receiver
+    protocol_version = "HTTP/1.1"  # connections are kept alive
 
     def do_POST(self) -> None:
         length = int(self.headers.get("content-length", 0))

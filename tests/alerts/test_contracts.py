@@ -132,7 +132,7 @@ def _members(old: dict[str, Any], new: dict[str, Any], at: str, *, closed: bool)
     return gone + added + kept
 
 
-@pytest.mark.parametrize("kind", ["alert", "socket"])
+@pytest.mark.parametrize("kind", ["alert", "notice", "socket"])
 def test_a_minor_version_takes_nothing_from_who_reads_by_the_one_before(kind: str) -> None:
     assert versions(kind)
     for older, newer in pairwise(versions(kind)):

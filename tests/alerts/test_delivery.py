@@ -19,8 +19,13 @@ from standardwebhooks import Webhook
 
 from accounts.models import Organisation
 from alerts import delivery, payload, tasks, wake
+from alerts.delivery import schedule
+from alerts.delivery.call import Call, broken, make
+from alerts.delivery.claim import claim
+from alerts.delivery.settle import settle
 from alerts.models import Alert, Delivery, DeliveryAttempt, Subscription
 from alerts.subscriptions import subscription_update
+from alerts.transports import webhook
 from tests.alerts import builders
 from tests.alerts.receiver import Receiver
 
@@ -32,12 +37,18 @@ def owner() -> Organisation:
     return builders.organisation()
 
 
-def drain(subscription: Subscription) -> None:
-    assert delivery.drain(subscription.id, budget_s=30)
+def drain(*subscriptions: Subscription) -> None:
+    delivery.drain([subscription.id for subscription in subscriptions])
+
+
+def probe_now() -> None:
+    """Let every breaker's time be over."""
+    Subscription.objects.exclude(breaker_until=None).update(breaker_until=timezone.now())
 
 
 def make_due() -> None:
-    """Let the waiting time of all that waits be over."""
+    """Let the waiting time of all that waits be over, and no breaker be open."""
+    probe_now()
     Delivery.objects.filter(state="pending").update(next_attempt_at=timezone.now() - timedelta(seconds=1))
 
 
@@ -115,7 +126,7 @@ def test_the_schedule_is_the_standards_with_short_steps_before_and_ends_parked(
 
 
 def test_waiting_times_are_jittered() -> None:
-    assert len({delivery.waiting_time(6) for _ in range(20)}) > 10
+    assert len({schedule.waiting_time(6) for _ in range(20)}) > 10
 
 
 def test_alerts_of_a_session_arrive_in_order_and_wait_for_the_one_before(
@@ -291,7 +302,7 @@ def test_workers_at_once_deliver_each_alert_once_and_in_order(owner: Organisatio
         for session in sessions:
             builders.apply(session)
 
-    run_together(6, lambda: delivery.drain(subscription.id, budget_s=30))
+    run_together(6, lambda: delivery.drain([subscription.id]))
     drain(subscription)
 
     by_session: dict[str, list[int]] = defaultdict(list)
@@ -302,49 +313,81 @@ def test_workers_at_once_deliver_each_alert_once_and_in_order(owner: Organisatio
         assert sequences == list(range(1, 9))
 
 
-def test_no_more_than_a_few_are_under_way_to_one_subscription(owner: Organisation, receiver: Receiver) -> None:
-    subscription, _ = builders.subscription(owner, receiver.url())
-    for _ in range(9):
+def test_calls_to_one_subscription_are_bounded_whatever_the_number_of_workers(
+    owner: Organisation, receiver: Receiver
+) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url(), concurrency=3)
+    for _ in range(40):
         builders.apply(builders.session(owner))
-    claims = run_together(9, lambda: delivery.claim(subscription.id))
-    held = [claim for claim in claims if claim is not None]
-    assert len(held) == delivery.IN_FLIGHT
-    assert len({claim.pk for claim in held}) == delivery.IN_FLIGHT
+    claims = run_together(9, lambda: claim([subscription.id], calls_each=1))
+    calls = [call for made in claims for call in made.calls]
+    assert 1 <= len(calls) <= 3  # who finds another at it comes again
+    assert all(made.calls or subscription.id in made.again_s or len(calls) == 3 for made in claims)
+    calls += claim([subscription.id]).calls
+    assert claim([subscription.id]).calls == []
+    held = [item.delivery_id for call in calls for item in call.items]
+    assert len(calls) == 3
+    assert len(held) == len(set(held)) == 3 * webhook.MAX_BATCH
+
+
+def one_call(subscription: Subscription) -> Call:
+    (call,) = claim([subscription.id]).calls
+    return call
 
 
 def test_the_delivery_of_a_worker_that_died_comes_back_after_its_lease(owner: Organisation, receiver: Receiver) -> None:
     subscription, _ = builders.subscription(owner, receiver.url())
     alert = builders.apply(builders.session(owner))
-    lost = delivery.claim(subscription.id)  # and never seen again
-    assert lost is not None
-    assert (lost.next_attempt_at - timezone.now()) > timedelta(seconds=50)
+    one_call(subscription)  # and never seen again
+    held = Delivery.objects.get()
+    assert held.leased_until is not None
+    assert (held.leased_until - timezone.now()) > timedelta(seconds=50)
     drain(subscription)
     assert receiver.requests == []
 
-    Delivery.objects.update(next_attempt_at=timezone.now())
+    let_leases_run_out()
     drain(subscription)
     assert receiver.requests[0].headers["webhook-id"] == str(alert.event_id)
     assert Delivery.objects.get().state == "delivered"
 
 
+def let_leases_run_out() -> None:
+    Delivery.objects.exclude(lease=None).update(leased_until=timezone.now())
+    for subscription in Subscription.objects.all():
+        over = dict.fromkeys(subscription.calls, time.time() - 1)
+        Subscription.objects.filter(pk=subscription.pk).update(calls=over)
+
+
 def test_a_slow_worker_never_undoes_what_its_successor_wrote(owner: Organisation, receiver: Receiver) -> None:
     subscription, _ = builders.subscription(owner, receiver.url())
     builders.apply(builders.session(owner))
-    slow = delivery.claim(subscription.id)
-    assert slow is not None
-    Delivery.objects.update(next_attempt_at=timezone.now())
-    successor = delivery.claim(subscription.id)
-    assert successor is not None
+    slow = one_call(subscription)
+    let_leases_run_out()
+    successor = one_call(subscription)
 
-    failure = delivery.TransportError("too late")
-    delivery.record(slow, delivery.Outcome(None, failure, 70.0))
+    settle([broken(slow, TimeoutError())])
     held = Delivery.objects.get()
     assert (held.lease, held.state, held.attempt_count) == (successor.lease, "pending", 0)
 
-    delivery.record(successor, delivery.attempt(successor))
-    delivery.record(slow, delivery.Outcome(None, failure, 80.0))
+    settle([make(successor)])
+    settle([broken(slow, TimeoutError())])
     assert Delivery.objects.get().state == "delivered"
     assert DeliveryAttempt.objects.count() == 3
+    subscription.refresh_from_db()
+    assert subscription.calls == {}
+
+
+def test_what_was_erased_while_it_was_sent_does_no_harm(owner: Organisation, receiver: Receiver) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    session, other = builders.session(owner), builders.session(owner)
+    builders.apply(session)
+    builders.apply(other)
+    calls = claim([subscription.id]).calls
+    sent = [make(call) for call in calls]
+    session.delete()
+    settle(sent)
+    assert DeliveryAttempt.objects.get().delivery.session == other
+    assert Delivery.objects.get().state == "delivered"
 
 
 # --- Waking -----------------------------------------------------------------------------------------------------------
@@ -368,7 +411,7 @@ def test_the_sweep_wakes_what_is_due_and_nothing_else(owner: Organisation, woken
     )
     Subscription.objects.filter(id=idle.id).update(enabled=False)
     builders.apply(builders.session(owner))
-    assert delivery.claim(held.id) is not None
+    assert claim([held.id]).calls
     Delivery.objects.filter(subscription=later).update(next_attempt_at=timezone.now() + timedelta(seconds=5))
     Subscription.objects.filter(id=disabled.id).update(enabled=False)
     Delivery.objects.filter(subscription=done).update(state="delivered")
@@ -391,7 +434,7 @@ def test_waking_neither_raises_nor_waits_when_redis_is_away(
     assert "Could not wake the delivery" in caplog.text
 
 
-def test_waking_queues_the_task_once_for_what_is_waiting(owner: Organisation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waking_queues_one_task_for_all_that_are_waiting(owner: Organisation, monkeypatch: pytest.MonkeyPatch) -> None:
     sent, free = [], threading.Event()
 
     class Slow:
@@ -401,29 +444,18 @@ def test_waking_queues_the_task_once_for_what_is_waiting(owner: Organisation, mo
 
     monkeypatch.setattr(wake, "current_app", Slow())
     first, second = uuid.uuid4(), uuid.uuid4()
-    for subscription_id in (first, second, second, second):
+    wake.delivery(first)
+    while not sent:
+        time.sleep(0.01)
+    for subscription_id in (second, first, second, second):
         wake.delivery(subscription_id)
     free.set()
     assert wake.flush(5)
-    assert sent == [("alerts.deliver", [str(first)]), ("alerts.deliver", [str(second)])]
+    assert sent == [("alerts.deliver", [str(first)]), ("alerts.deliver", [str(second), str(first)])]
 
 
-def test_a_task_that_runs_long_asks_to_be_woken_again(
-    owner: Organisation, receiver: Receiver, woken: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tasks, "DRAIN_BUDGET_S", 0.0)
-    subscription, _ = builders.subscription(owner, receiver.url())
-    session = builders.session(owner)
-    builders.apply(session)
-    builders.apply(session)
-    woken.clear()
-    tasks.deliver(str(subscription.id))
-    assert len(receiver.requests) == 1
-    assert woken == [str(subscription.id)]
-
-
-def test_a_removed_or_disabled_subscription_is_drained_at_once(owner: Organisation) -> None:
-    assert delivery.drain(uuid.uuid4(), budget_s=1)
+def test_a_removed_subscription_is_drained_at_once() -> None:
+    delivery.drain([uuid.uuid4()])
 
 
 def test_claiming_does_not_wait_for_an_incident_being_written(owner: Organisation, receiver: Receiver) -> None:
@@ -434,5 +466,5 @@ def test_claiming_does_not_wait_for_an_incident_being_written(owner: Organisatio
         builders.apply(builders.session(owner))
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = '2s'")
-        (claimed,) = run_together(1, lambda: delivery.claim(subscription.id))
-    assert claimed is not None
+        (claimed,) = run_together(1, lambda: claim([subscription.id]))
+    assert len(claimed.calls) == 1

@@ -361,7 +361,7 @@ def test_alerts_of_a_subscription_arrive_in_order_and_are_marked_delivered(grpc_
     subscription, secret = subscription_create(organisation=owner, transport="grpc", url=address)
     session = builders.session(owner)
     made = [builders.apply(session) for _ in range(4)]
-    assert delivery.drain(subscription.pk, budget_s=30)
+    delivery.drain([subscription.pk])
     assert [alert.event_id for alert in grpc_receiver.got] == [str(alert.event_id) for alert in made]
     assert {each["authorization"] for each in grpc_receiver.metadata} == {f"Bearer {secret}"}
     assert set(Delivery.objects.values_list("state", flat=True)) == {Delivery.State.DELIVERED}

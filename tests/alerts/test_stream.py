@@ -47,7 +47,7 @@ def uncommitted_alert(owner: Organisation) -> Iterator[None]:
 
     def write() -> None:
         with transaction.atomic():
-            builders.apply(session, sequence=1)
+            builders.apply(session)
             written.set()
             assert may_commit.wait(20)
 
@@ -89,9 +89,9 @@ def test_readers_and_writers_at_once_miss_nothing_and_keep_each_session_in_order
     read: list[list[Alert]] = [[], [], []]
 
     def write(number: int) -> None:
-        for count, hold_s in enumerate(holds[number], start=1):
+        for hold_s in holds[number]:
             with transaction.atomic():
-                builders.apply(sessions[number], sequence=count)
+                builders.apply(sessions[number])
                 time.sleep(hold_s)
 
     def follow(number: int) -> None:
