@@ -27,6 +27,7 @@ COPY enrollment ./enrollment
 COPY sessions ./sessions
 COPY detection ./detection
 COPY alerts ./alerts
+COPY proto ./proto
 COPY media_gateway ./media_gateway
 USER proctor
 

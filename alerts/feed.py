@@ -97,6 +97,14 @@ def state_document(viewer: Viewer) -> dict[str, Any]:
     session = ExamSession.objects.select_related("candidate", "exam").get(pk=viewer.session.pk)
     last = _heard(viewer, Alert.objects.filter(session=session)).order_by("-sequence").first()
     opened = Incident.objects.filter(session=session, state=Incident.State.OPEN)
+    return session_document(session) | {
+        "last_event_id": str(last.event_id) if last else None,
+        "open_incidents": list(_incidents(viewer, opened.values_list("id", flat=True)[:PAGE]).values()),
+    }
+
+
+def session_document(session: ExamSession) -> dict[str, Any]:
+    """Describe a session, fetched with its candidate and exam."""
     return {
         "id": str(session.id),
         "session_id": session.session_id,
@@ -107,8 +115,6 @@ def state_document(viewer: Viewer) -> dict[str, Any]:
         "planned_end_at": payload.iso(session.planned_end_at),
         "ended_at": payload.iso(session.ended_at) if session.ended_at else None,
         "end_reason": session.end_reason,
-        "last_event_id": str(last.event_id) if last else None,
-        "open_incidents": list(_incidents(viewer, opened.values_list("id", flat=True)[:PAGE]).values()),
     }
 
 

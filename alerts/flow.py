@@ -1,7 +1,8 @@
 """Back-pressure for WebSockets under daphne, whose ``send`` takes everything and returns at once.
 
 A client that stops reading would have its messages pile up in this process. Here ``send`` waits while the connection's
-buffer is full, as it does under other ASGI servers, so that the consumer can notice and close.
+buffer is full, as it does under other ASGI servers, so that the consumer can notice and close. And what many clients
+get is taken as ready-made frames: making one costs more than sending it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Any
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
+
+FRAMES = "sd_proctor.frames"
+"""Extension of the scope: ``websocket.send`` may carry ``frames``, whole WebSocket frames that are sent as they are."""
 
 
 @implementer(IPushProducer)
@@ -52,6 +56,10 @@ class FlowControl:
         async def waiting_send(message: dict[str, Any]) -> None:
             if message["type"] == "websocket.send":
                 await valve.open.wait()
+                if "frames" in message:
+                    protocol.transport.write(message["frames"])
+                    return
             await send(message)
 
-        await self.app(scope, receive, waiting_send)
+        extended = scope | {"extensions": {**(scope.get("extensions") or {}), FRAMES: {}}}
+        await self.app(extended, receive, waiting_send)

@@ -1,4 +1,4 @@
-"""Who may listen to a session's socket, and what they get to hear.
+"""Who may listen to a live socket, and what they get to hear.
 
 Credentials come in the Authorization header, in a subprotocol ``bearer.<token>`` (browsers can set no header), or as
 the admin's own login cookie together with an Origin of ours. Never in the address: addresses end up in logs.
@@ -76,9 +76,10 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class Knock:
-    """What a client brings when it connects. ``name`` is the session's, the platform's or ours."""
+    """What a client brings when it connects."""
 
     name: str
+    """Of the session that is meant; empty where all are."""
     token: str | None
     user_id: Any
     """Of the signed-in person, if the page that opens the socket is ours."""
@@ -95,14 +96,14 @@ def read(scope: Mapping[str, Any]) -> Knock:
     offered = list(scope.get("subprotocols", ()))
     bearers = [name for name in offered if name.startswith(BEARER)]
     user = scope.get("user")
-    signed_in = user is not None and user.is_authenticated
-    ours = signed_in and _is_same_origin(scope)
+    is_known = user is not None and user.is_authenticated
+    ours = is_known and _is_same_origin(scope)
     return Knock(
-        name=scope["url_route"]["kwargs"]["session_id"],
+        name=scope["url_route"]["kwargs"].get("session_id", ""),
         token=_header_token(scope) or (bearers[0].removeprefix(BEARER) if bearers else None),
         user_id=user.pk if user is not None and ours else None,
         session_key=getattr(scope.get("session"), "session_key", None),
-        foreign_origin=signed_in and not ours,
+        foreign_origin=is_known and not ours,
         protocol=PROTOCOL if PROTOCOL in offered else (bearers[0] if bearers else None),
         after=query.get("after", [None])[0],
     )
@@ -147,19 +148,29 @@ def admit(knock: Knock) -> Viewer:
         return _admit_key(knock) if is_api_key(knock.token) else _admit_candidate(knock)
     if knock.user_id is not None:
         return _admit_staff(knock)
+    raise nobody(knock)
+
+
+def nobody(knock: Knock) -> RefusalError:
+    """Return the refusal of somebody who brings neither token nor login."""
     if knock.foreign_origin:
-        raise RefusalError(Close.FORBIDDEN, "origin_refused", "A login opens a socket from our own pages only.")
-    raise RefusalError(Close.UNAUTHENTICATED, "not_authenticated", "Give an API key, a join token, or sign in.")
+        return RefusalError(Close.FORBIDDEN, "origin_refused", "A login opens a socket from our own pages only.")
+    return RefusalError(Close.UNAUTHENTICATED, "not_authenticated", "Give an API key, a join token, or sign in.")
 
 
-def _admit_key(knock: Knock) -> Viewer:
-    assert knock.token is not None
-    key = authenticate_key(knock.token)
+def key_organisation(token: str) -> Organisation:
+    """Return whose API key the token is; raise ``RefusalError`` unless it is one that may listen."""
+    key = authenticate_key(token)
     if key is None:
         raise RefusalError(Close.UNAUTHENTICATED, "key_invalid", "The API key is unknown, expired or revoked.")
     if Scope.SESSIONS not in key.scopes:
         raise RefusalError(Close.FORBIDDEN, "scope_missing", "The API key lacks the scope 'sessions'.")
-    return Viewer(_find(key.organisation, knock.name))
+    return key.organisation
+
+
+def _admit_key(knock: Knock) -> Viewer:
+    assert knock.token is not None
+    return Viewer(_find(key_organisation(knock.token), knock.name))
 
 
 def _admit_candidate(knock: Knock) -> Viewer:
@@ -177,13 +188,19 @@ def _admit_candidate(knock: Knock) -> Viewer:
     return Viewer(session, is_candidate=True, hears=Hears.TECHNICAL, sees_pictures=False)
 
 
-def _admit_staff(knock: Knock) -> Viewer:
+def signed_in(knock: Knock) -> User:
+    """Return the person who is signed in on our page; raise ``RefusalError`` unless they may view sessions."""
     store = import_module(settings.SESSION_ENGINE).SessionStore
     if knock.session_key is None or not store().exists(knock.session_key):
         raise RefusalError(Close.UNAUTHENTICATED, "not_authenticated", "You have signed out.")
     user = get_user_model().objects.select_related("organisation").filter(pk=knock.user_id, is_active=True).first()
     if not isinstance(user, User) or not is_staff_with(user, "exam_sessions.view_examsession"):
         raise RefusalError(Close.FORBIDDEN, "permission_denied", "Only staff who may view sessions may listen.")
+    return user
+
+
+def _admit_staff(knock: Knock) -> Viewer:
+    user = signed_in(knock)
     return Viewer(
         _find_for(user, knock.name),
         hears=Hears.ALL if user.has_perm("alerts.view_incident") else Hears.NONE,

@@ -123,6 +123,12 @@ def _newest(organisation: Organisation) -> int:
     return BEGINNING if last is None else last
 
 
+def last_until(organisation: Organisation, position: int, filters: Filters) -> uuid.UUID | None:
+    """Return the last alert at or before ``position`` that passes the filters, or None when there is none."""
+    alerts = filters.apply(Alert.objects.of(organisation).filter(position__lte=position))
+    return alerts.order_by("-position").values_list("event_id", flat=True).first()
+
+
 def cursor_of(organisation: Organisation, event_id: str, filters: Filters | None = None) -> int:
     """Return the position after which to go on for somebody who has had the alert ``event_id``.
 

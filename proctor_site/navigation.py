@@ -41,7 +41,14 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         title: [_item(*entry) for entry in entries if _visible(request, entry[2])]
         for title, entries in _SIDEBAR.items()
     }
+    if may_watch(request.user):
+        groups["Watching"].insert(1, {"title": "Live", "icon": "sensors", "link": reverse("admin-live")})
     return [{"title": title, "separator": True, "items": items} for title, items in groups.items() if items]
+
+
+def may_watch(user: Any) -> bool:
+    """Tell whether somebody may see the live page."""
+    return bool(user.has_perms(("exam_sessions.view_examsession", "alerts.view_incident")))
 
 
 def _visible(request: HttpRequest, model: str) -> bool:

@@ -134,7 +134,9 @@ REST_FRAMEWORK: dict[str, Any] = {
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "SD Proctor",
     "DESCRIPTION": "Enrol candidates, start and follow exam sessions, choose where alerts go. Every error is "
-    "application/problem+json with a `code` from the table at /api/problems.",
+    "application/problem+json with a `code` from the table at /api/problems.\n\nWhat is told without being asked, by "
+    "WebSocket, webhook and Kafka, is in the [AsyncAPI document](/api/asyncapi/); what gRPC tells in "
+    "[alerts.proto](/api/proto/alerts.proto).",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from alerts.admin import live
 from proctor_site import admin_login, exceptions, health, metrics
 from proctor_site.navigation import landing
 
@@ -15,16 +16,19 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", landing),
     path("admin/login/", admin_login.login),
+    path("admin/live/", admin.site.admin_view(live.live), name="admin-live"),
     path("admin/", admin.site.urls),
     path("candidate/", include("sessions.page_urls")),
     path("api/v1/", include("enrollment.urls")),
     path("api/v1/", include("sessions.urls")),
     path("api/v1/", include("alerts.urls")),
+    path("api/", include("alerts.contract_urls")),
     path("api/problems", exceptions.problems_table, name="problems"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/schema", RedirectView.as_view(pattern_name="schema")),
     path("api/docs", RedirectView.as_view(pattern_name="docs")),
+    path("api/asyncapi", RedirectView.as_view(pattern_name="asyncapi")),
     path("api/", exceptions.api_not_found),
     path("api/<path:rest>", exceptions.api_not_found),
     path(".well-known/health", health.health, name="health"),

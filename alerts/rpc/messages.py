@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from alerts.following.recent import Reader
+from alerts.models import Alert
 from alerts.rpc import alerts_pb2
 
 _SERVICES = alerts_pb2.DESCRIPTOR.services_by_name
@@ -71,3 +73,11 @@ def _picture(picture: Mapping[str, Any]) -> alerts_pb2.Picture:
     )
     message.captured_at.FromJsonString(picture["captured_at"])
     return message
+
+
+def _wire(alert: Alert) -> bytes:
+    return alert_message(alert.payload).SerializeToString()
+
+
+READER: Final = Reader(_wire)
+"""Reads alerts as the bytes that go over the wire."""

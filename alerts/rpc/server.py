@@ -20,10 +20,10 @@ from grpc_reflection.v1alpha import reflection
 from redis.exceptions import RedisError
 
 from accounts.redis_client import get_redis
-from alerts.rpc.database import Database
-from alerts.rpc.messages import STREAM
+from alerts.following.database import Database
+from alerts.following.tail import Tail
+from alerts.rpc.messages import READER, STREAM
 from alerts.rpc.service import AlertStream
-from alerts.rpc.tail import Tail
 from alerts.rpc.tls import TLSFiles
 from detection.messages import HEARTBEAT_INTERVAL_S, HEARTBEAT_TTL_S, stream_heartbeat_key
 
@@ -74,7 +74,7 @@ class StreamServer:
         self._config = config
         self._database = Database()
         self._health = health.aio.HealthServicer()
-        self._tail = Tail(self._database, self._report)
+        self._tail = Tail(self._database, READER, self._report)
         self._service = AlertStream(self._database, self._tail)
         self._answers: bool | None = None
         self._tasks: set[asyncio.Task[None]] = set()

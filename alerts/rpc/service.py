@@ -12,12 +12,12 @@ import grpc
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Gauge
 
-from alerts.rpc import access, alerts_pb2, recent
+from alerts.following.database import AWAY, Database
+from alerts.following.recent import Chunk, Recent
+from alerts.following.tail import RETRY_S, Tail
+from alerts.rpc import access, alerts_pb2
 from alerts.rpc.access import Caller, RefusalError, Start
-from alerts.rpc.database import AWAY, Database
-from alerts.rpc.messages import STREAM
-from alerts.rpc.recent import Chunk, Recent
-from alerts.rpc.tail import RETRY_S, Tail
+from alerts.rpc.messages import READER, STREAM
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 class AlertStream:
     """Serves the clients of one process. ``stopping`` set: no client is taken, and those there are let go."""
 
-    def __init__(self, database: Database, tail: Tail) -> None:
+    def __init__(self, database: Database, tail: Tail[bytes]) -> None:
         self._database = database
         self._tail = tail
         self.stopping = asyncio.Event()
@@ -76,7 +76,7 @@ class AlertStream:
         except AWAY:
             raise RefusalError("database_unavailable", "The database does not answer.") from None
 
-    async def _follow(self, context: Context, caller: Caller, start: Start, shared: Recent) -> None:
+    async def _follow(self, context: Context, caller: Caller, start: Start, shared: Recent[bytes]) -> None:
         """Send chunk after chunk. One is in hand, and gRPC takes the next alert when the client has made room."""
         position, checked_at = start.position, time.monotonic()
         while True:
@@ -91,12 +91,12 @@ class AlertStream:
             if not chunk.more:
                 await _wait(changed, RECHECK_S)
 
-    async def _read(self, start: Start, position: int) -> Chunk:
+    async def _read(self, start: Start, position: int) -> Chunk[bytes]:
         """Read a chunk for a client that is behind; wait for a database that is away."""
         while True:
             self._require_running()
             try:
-                chunk = await self._database.run(recent.read, start.organisation, position, start.filters)
+                chunk = await self._database.run(READER.read, start.organisation, position, start.filters)
             except AWAY as error:
                 logger.warning("The database is away, a client of the alert stream waits: %s", error)
                 await asyncio.sleep(RETRY_S)

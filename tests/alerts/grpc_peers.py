@@ -24,8 +24,7 @@ from alerts.rpc import alerts_pb2
 from alerts.rpc.messages import STREAM
 from alerts.rpc.server import Config, StreamServer
 from tests.alerts import builders
-from tests.alerts.test_daphne import ROOT
-from tests.alerts.test_daphne import _database_url as database_url
+from tests.alerts.web import ROOT, database_url
 
 FIXED_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536))
 """Options of a client that lets 64 KiB come before it reads; by default it would widen that on a fast line."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,7 +15,6 @@ from typing import Any
 import psutil
 import pytest
 from channels_redis.pubsub import RedisPubSubChannelLayer
-from django.conf import settings
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -29,22 +26,9 @@ from proctor_site.embedded.valkey import _binary as valkey_binary
 from sessions.models import ExamSession
 from tests.alerts import builders
 from tests.alerts.builders import on_db
+from tests.alerts.web import free_port, running_web, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _database_url() -> str:
-    parts = settings.DATABASES["default"]
-    return f"postgres://{parts['USER']}:{parts['PASSWORD']}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
 
 
 @pytest.fixture
@@ -57,30 +41,8 @@ def daphne(transactional_db: None, tmp_path: Path) -> Iterator[tuple[str, psutil
 @contextmanager
 def running_daphne(tmp_path: Path, **environment: str) -> Iterator[tuple[str, psutil.Process]]:
     """Run a web process on the test database while the block runs."""
-    port = _free_port()
-    log = (tmp_path / "daphne.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "proctor_site.asgi:application"],
-        cwd=ROOT, env={**os.environ, "DATABASE_URL": _database_url(), **environment}, stdout=log, stderr=log,
-    )  # fmt: skip
-    try:
-        _wait_for(port, process, tmp_path / "daphne.log")
-        yield f"ws://127.0.0.1:{port}/api/v1/session/ws", psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(10)
-        log.close()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 40
-    while time.monotonic() < until:
-        assert process.poll() is None, log.read_text()
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"daphne does not listen: {log.read_text()}")
+    with running_web(tmp_path, **environment) as (port, process):
+        yield f"ws://127.0.0.1:{port}/api/v1/session/ws", process
 
 
 @pytest.fixture
@@ -220,7 +182,7 @@ def running_valkey(port: int) -> Iterator[None]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        _wait_for(port, process, Path(os.devnull))
+        wait_for(port, process, Path(os.devnull))
         yield
     finally:
         process.kill()
@@ -230,7 +192,7 @@ def running_valkey(port: int) -> Iterator[None]:
 async def test_alerts_come_while_redis_is_dead_and_detections_again_when_it_is_back(
     transactional_db: None, session: ExamSession, headers: dict[str, str], tmp_path: Path
 ) -> None:
-    port = _free_port()
+    port = free_port()
     redis_url = f"redis://127.0.0.1:{port}/0"
     summary = {"type": "session.message", "message": {"type": "detections", "data": {"video": {"faces": 1}}}}
 

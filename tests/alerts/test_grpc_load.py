@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from accounts.models import APIKey
 from alerts import stream
-from alerts.rpc import access, recent, service
+from alerts.following import recent
+from alerts.rpc import access, service
 from proctor_site.embedded.ports import free_port
 from tests.alerts import builders
 from tests.alerts.builders import on_db

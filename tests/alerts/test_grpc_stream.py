@@ -14,8 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from accounts.models import APIKey, Organisation
+from alerts.following import recent
 from alerts.models import Alert
-from alerts.rpc import access, recent, service
+from alerts.rpc import access, service
 from alerts.rpc.messages import RECEIVER, STREAM
 from alerts.rpc.server import StreamServer
 from detection.engine.policy import EventType

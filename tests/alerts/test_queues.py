@@ -23,9 +23,9 @@ from sessions.models import ExamSession
 from sessions.tasks import sweep
 from tests.alerts import builders
 from tests.alerts.receiver import Receiver
-from tests.alerts.test_daphne import ROOT, _database_url
 from tests.alerts.test_worker import eventually
 from tests.alerts.test_worker import worker as alerts_worker
+from tests.alerts.web import ROOT, database_url
 from tests.factories import make_session
 from tests.stack import procfile
 
@@ -59,7 +59,7 @@ def sweeps_worker(log: Path) -> Iterator[None]:
     with log.open("ab") as output:
         process = subprocess.Popen(
             [*command, "-n", f"sweeps{time.monotonic_ns()}@%h", "--without-mingle", "--without-gossip"],
-            cwd=ROOT, env={**os.environ, "DATABASE_URL": _database_url()}, stdout=output, stderr=output,
+            cwd=ROOT, env={**os.environ, "DATABASE_URL": database_url()}, stdout=output, stderr=output,
         )  # fmt: skip
         try:
             yield

@@ -17,16 +17,11 @@ from detection.engine.policy import EventType
 from sessions.models import ExamSession
 from tests.alerts import builders
 from tests.alerts.builders import on_db
+from tests.alerts.dialling import hear, hear_all, join_token
 from tests.alerts.receiver import Receiver
-from tests.alerts.test_socket import (
-    _no_listener_outlives_its_test,  # noqa: F401  # a fixture that works by itself
-    hear,
-    hear_all,
-    join_token,
-    listening,
-)
+from tests.alerts.test_socket import listening
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_listener_outlives_its_test")]
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import pytest
@@ -15,36 +15,26 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisAway
 
 from accounts.api_keys import api_key_create
 from accounts.models import Organisation
-from alerts import consumers, feed, services, wake
+from alerts import consumers, feed, services, sockets, wake
+from alerts.following import hub, watch
 from alerts.models import Alert
-from alerts.routing import websocket_application as application
 from detection.engine.policy import EventType
 from media_gateway.tokens import JoinClaims, mint
 from sessions.models import ExamSession
 from tests.alerts import builders
 from tests.alerts.builders import on_db
+from tests.alerts.dialling import cookie_of, dial_path, headers_of, hear, hear_all, join_token, opened, refused
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_listener_outlives_its_test")]
 
 
 apply = on_db(builders.apply)
-
-
-@pytest.fixture(autouse=True)
-async def _no_listener_outlives_its_test() -> AsyncIterator[None]:
-    """End the channel layer's own task: before Python 3.12 a request to end may get lost, and the loop never closes."""
-    yield
-    while listeners := {task for task in asyncio.all_tasks() if "_do_receiving" in repr(task.get_coro())}:
-        for task in listeners:
-            task.cancel()
-        await asyncio.wait(listeners, timeout=0.2)
 
 
 @pytest.fixture
@@ -62,58 +52,14 @@ def api_key(owner: Organisation) -> str:
     return api_key_create(organisation=owner, name="platform", scopes=["sessions"])[1]
 
 
-def join_token(session: ExamSession, settings: Any, *, lasts_s: float = 3600) -> str:
-    now = time.time()
-    claims = JoinClaims(str(session.id), now - 10, now + lasts_s, 2.0, 1.0)
-    return mint(claims, key=settings.JOIN_TOKEN_KEY)
-
-
-def dial(name: object, *, token: str | None = None, query: str = "", headers: dict[str, str] | None = None,
-         protocols: list[str] | None = None) -> WebsocketCommunicator:  # fmt: skip
+def dial(name: object, *, query: str = "", **how: Any) -> WebsocketCommunicator:
     """Prepare a connection to the socket of the session ``name``."""
-    given = {"host": "localhost:8000"} | (headers or {}) | ({"authorization": f"Bearer {token}"} if token else {})
-    return WebsocketCommunicator(
-        application,
-        f"/api/v1/session/ws/{name}{query}",
-        headers=[(key.encode(), value.encode()) for key, value in given.items()],
-        subprotocols=protocols,
-    )
+    return dial_path(f"/api/v1/session/ws/{name}{query}", **how)
 
 
-@asynccontextmanager
-async def listening(name: object, **how: Any) -> AsyncIterator[WebsocketCommunicator]:
-    socket = dial(name, **how)
-    connected, _ = await socket.connect(timeout=5)
-    assert connected
-    try:
-        yield socket
-    finally:
-        await socket.disconnect()
-
-
-async def hear(socket: WebsocketCommunicator, within_s: float = 3) -> dict[str, Any]:
-    return json.loads(await socket.receive_from(timeout=within_s))
-
-
-async def hear_all(socket: WebsocketCommunicator, count: int, kind: str = "alert") -> list[dict[str, Any]]:
-    """The data of the next ``count`` messages of a kind."""
-    found: list[dict[str, Any]] = []
-    while len(found) < count:
-        message = await hear(socket)
-        if message["type"] == kind:
-            found.append(message["data"])
-    return found
-
-
-async def refused(socket: WebsocketCommunicator) -> tuple[int, str]:
-    """The close code, and the code that the message before it gave as the reason."""
-    await socket.connect(timeout=5)
-    message = await hear(socket)
-    assert message["type"] == "error"
-    closing = await socket.receive_output(timeout=3)
-    assert closing["type"] == "websocket.close"
-    await socket.disconnect()
-    return closing["code"], message["data"]["code"]
+def listening(name: object, **how: Any) -> AbstractAsyncContextManager[WebsocketCommunicator]:
+    """Listen to the session ``name`` while the block runs."""
+    return opened(dial(name, **how))
 
 
 # --- What is told -----------------------------------------------------------------------------------------------------
@@ -216,8 +162,8 @@ class DeadLayer:
 async def test_without_redis_alerts_still_come_in_order_by_polling(
     session: ExamSession, api_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "POLL_S", 0.3)
-    monkeypatch.setattr(consumers, "get_channel_layer", DeadLayer)
+    monkeypatch.setattr(hub, "POLL_S", 0.3)
+    monkeypatch.setattr(watch, "get_channel_layer", DeadLayer)
     monkeypatch.setattr(wake, "get_channel_layer", DeadLayer)
     async with listening(session.id, token=api_key) as socket:
         await hear(socket)
@@ -229,9 +175,9 @@ async def test_without_redis_alerts_still_come_in_order_by_polling(
 async def test_a_layer_that_comes_back_is_subscribed_to(
     session: ExamSession, api_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "RECONNECT_S", 0.2)
+    monkeypatch.setattr(watch, "RECONNECT_S", 0.2)
     with monkeypatch.context() as away:
-        away.setattr(consumers, "get_channel_layer", DeadLayer)
+        away.setattr(watch, "get_channel_layer", DeadLayer)
         socket = dial(session.id, token=api_key)
         await socket.connect()
         await hear(socket)
@@ -244,7 +190,7 @@ async def test_a_layer_that_comes_back_is_subscribed_to(
 async def test_a_database_that_is_away_for_a_while_loses_nothing(
     session: ExamSession, api_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "POLL_S", 0.2)
+    monkeypatch.setattr(consumers, "RETRY_S", 0.2)
 
     def away(*_: object) -> None:
         raise OperationalError("gone")
@@ -302,7 +248,7 @@ async def test_browsers_send_the_token_as_a_subprotocol(session: ExamSession, ap
 
 
 async def test_an_unknown_address_is_closed_with_4404() -> None:
-    socket = WebsocketCommunicator(application, "/api/v1/nothing", headers=[(b"host", b"localhost")])
+    socket = dial_path("/api/v1/nothing")
     await socket.connect()
     assert (await socket.receive_output())["code"] == 4404
 
@@ -375,12 +321,6 @@ async def test_a_candidate_is_told_the_end_and_the_socket_closes(session: ExamSe
 
 
 # --- Staff ------------------------------------------------------------------------------------------------------------
-def cookie_of(user: Any) -> str:
-    client = Client()
-    client.force_login(user)
-    return f"sessionid={client.cookies['sessionid'].value}"
-
-
 async def test_staff_listen_with_their_login_from_our_own_pages(owner: Organisation, session: ExamSession) -> None:
     cookie = await on_db(cookie_of)(await on_db(builders.staff)(owner))
     for origin in ("http://localhost:8000",):
@@ -414,11 +354,6 @@ async def test_staff_of_another_organisation_and_people_who_are_no_staff_are_ref
     await on_db(student.save)()
     headers = {"cookie": await on_db(cookie_of)(student), "origin": "http://localhost:8000"}
     assert await refused(dial(session.id, headers=headers)) == (4403, "permission_denied")
-
-
-async def headers_of(user: Any) -> dict[str, str]:
-    """What a browser sends that this person has signed in with."""
-    return {"cookie": await on_db(cookie_of)(user), "origin": "http://localhost:8000"}
 
 
 async def test_staff_who_may_not_view_sessions_are_refused(owner: Organisation, session: ExamSession) -> None:
@@ -479,8 +414,8 @@ async def test_a_session_that_is_named_like_anothers_id_is_the_one_meant(
 # --- While it is open -------------------------------------------------------------------------------------------------
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumers, "POLL_S", 0.1)
-    monkeypatch.setattr(consumers, "RECHECK_S", 0.2)
+    monkeypatch.setattr(hub, "POLL_S", 0.1)
+    monkeypatch.setattr(sockets, "RECHECK_S", 0.2)
 
 
 def _revoke(key: Any) -> None:
@@ -560,12 +495,12 @@ async def test_summaries_for_a_client_that_is_behind_are_dropped_not_piled_up(
     kept: list[int] = []
 
     class Stuck(consumers.SessionConsumer):  # type: ignore[misc]
-        async def _send_all(self, messages: list[dict[str, Any]]) -> None:
+        async def _send_text(self, text: str) -> None:
             if stuck.is_set():
                 kept.append(len(self._detections))
                 async with asyncio.timeout(1.5):
                     await asyncio.Event().wait()
-            await super()._send_all(messages)
+            await super()._send_text(text)
 
     scope_app = Stuck.as_asgi()
 
@@ -604,3 +539,39 @@ async def test_a_poll_without_news_costs_two_queries(session: ExamSession, owner
         return len(queries)
 
     assert await on_db(count)() == 2
+
+
+async def test_all_sessions_that_are_listened_to_are_polled_by_one_query(owner: Organisation) -> None:
+    sessions = [await on_db(builders.session)(owner) for _ in range(3)]
+    alert = await apply(sessions[1])
+
+    def poll() -> tuple[dict[uuid.UUID, Any], int]:
+        with CaptureQueriesContext(connection) as queries:
+            found = watch.standing([session.pk for session in sessions] + [uuid.uuid4()])
+        return found, len(queries)
+
+    created = [("created", None), ("created", alert.sequence), ("created", None)]
+    assert await on_db(poll)() == ({session.pk: state for session, state in zip(sessions, created, strict=True)}, 1)
+
+
+async def test_sockets_of_a_session_look_once_together_and_each_hears_all(
+    session: ExamSession, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    read = feed.read
+
+    def counting(*arguments: Any) -> feed.News:
+        nonlocal looks
+        looks += 1
+        return read(*arguments)
+
+    async with AsyncExitStack() as stack:
+        listeners = [await stack.enter_async_context(listening(session.id, token=api_key)) for _ in range(8)]
+        for socket in listeners:
+            await hear(socket)
+        await asyncio.sleep(0.3)
+        monkeypatch.setattr(feed, "read", counting)
+        alert = await apply(session)
+        for socket in listeners:
+            assert (await hear_all(socket, 1))[0]["event_id"] == str(alert.event_id)
+    assert 1 <= looks <= 3

@@ -20,7 +20,7 @@ from alerts import tasks, wake
 from alerts.models import Delivery
 from tests.alerts import builders
 from tests.alerts.receiver import Receiver
-from tests.alerts.test_daphne import ROOT, _database_url
+from tests.alerts.web import ROOT, database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of the alerts queue on the test database, as the Procfile starts it."""
     command = [sys.executable, "-m", "celery", "-A", "proctor_site", "worker", "-Q", "alerts", "-P", "threads"]
-    environment = {**os.environ, "DATABASE_URL": _database_url(), "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8"}
+    environment = {**os.environ, "DATABASE_URL": database_url(), "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8"}
     with log.open("ab") as output:
         process = subprocess.Popen(
             [*command, "-c", "4", "-n", f"alerts{time.monotonic_ns()}@%h", "--without-mingle", "--without-gossip"],

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
 from accounts.models import Organisation
-from alerts.rpc import recent
-from alerts.rpc.database import AWAY, Database
-from alerts.rpc.recent import Recent
+from alerts.following.database import AWAY, Database
+from alerts.following.recent import Chunk, Reader, Recent
 from alerts.wake import EVERYBODY
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 POLL_S: Final = 2.0
 """How often the database is looked into without a wake-up."""
@@ -26,20 +27,24 @@ RETRY_S: Final = 1.0
 """Before the database, or the channel layer, is tried again."""
 
 
-class Tail:
-    """Keeps the latest alerts of every organisation that somebody follows.
+class Tail(Generic[T]):
+    """Keeps the latest alerts of every organisation that somebody follows, as ``reader`` makes them ready.
 
-    ``report`` is told after each look whether the database answered.
+    ``report`` is told after each look whether the database answered; ``pause_s`` is the least time between two looks.
     """
 
-    def __init__(self, database: Database, report: Callable[[bool], None]) -> None:
+    def __init__(
+        self, database: Database, reader: Reader[T], report: Callable[[bool], None], *, pause_s: float = PAUSE_S
+    ) -> None:
         self._database = database
+        self._reader = reader
         self._report = report
-        self._followed: dict[int, Recent] = {}
+        self._pause_s = pause_s
+        self._followed: dict[int, Recent[T]] = {}
         self._due: set[int] = set()
         self._woken = asyncio.Event()
 
-    def join(self, organisation: Organisation, newest: int) -> Recent:
+    def join(self, organisation: Organisation, newest: int) -> Recent[T]:
         """Count a client in and return what it shares; ``newest`` is where to begin if it is the first."""
         shared = self._followed.get(organisation.pk)
         if shared is None:
@@ -48,7 +53,7 @@ class Tail:
         self._note(organisation.pk)  # for what came between the client's look and now
         return shared
 
-    def leave(self, shared: Recent) -> None:
+    def leave(self, shared: Recent[T]) -> None:
         """Count a client out; with the last one the memory goes."""
         shared.clients -= 1
         if not shared.clients:
@@ -91,7 +96,7 @@ class Tail:
                 self._due.update(self._followed)
             self._woken.clear()
             due, self._due = self._due, set()
-            await asyncio.sleep(PAUSE_S if await self._look(due) else RETRY_S)
+            await asyncio.sleep(self._pause_s if await self._look(due) else RETRY_S)
 
     async def _look(self, due: set[int]) -> bool:
         """Read what is new for these organisations; return whether the database answered."""
@@ -109,9 +114,9 @@ class Tail:
             self._report(True)
         return True
 
-    async def _catch_up(self, shared: Recent) -> None:
+    async def _catch_up(self, shared: Recent[T]) -> None:
         while True:
-            chunk = await self._database.run(recent.read, shared.organisation, shared.position)
+            chunk: Chunk[T] = await self._database.run(self._reader.read, shared.organisation, shared.position)
             shared.add(chunk)
             if not chunk.more:
                 return
