@@ -171,7 +171,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 logger.warning("The database is away, sockets wait: %s", error)
                 return
             await self._send_all(news.messages)
-            position.sequence, position.state = news.sequence, news.state
+            position.sequence, position.state, position.challenge = news.sequence, news.state, news.challenge
             self._look |= news.more
             if self._viewer.is_candidate and news.state == ExamSession.State.ENDED:
                 await self._close(Close.NORMAL)

@@ -16,7 +16,8 @@ from alerts import payload
 from alerts.evidence import link
 from alerts.live_access import Close, Hears, RefusalError, Viewer
 from alerts.models import Alert, Evidence, Incident, Review
-from sessions.models import ExamSession
+from sessions.models import Challenge, ExamSession
+from sessions.serializers import ChallengeSerializer
 
 PAGE = 100
 """Alerts read at a time; the next page is read when these have been taken."""
@@ -29,6 +30,7 @@ class News:
     messages: list[dict[str, Any]]
     sequence: int
     state: str
+    challenge: dict[str, Any] | None
     more: bool
 
 
@@ -39,6 +41,8 @@ class Position:
     sequence: int
     live_from: int
     state: str = ""
+    challenge: dict[str, Any] | None = None
+    """The challenge at check-in as it was told last."""
 
 
 def start(viewer: Viewer, after: str | None) -> Position:
@@ -68,6 +72,9 @@ def read(viewer: Viewer, position: Position) -> News:
     if state is None:
         raise RefusalError(Close.UNKNOWN_SESSION, "session_unknown", "The session was erased.")
     messages = [] if state == position.state else [_message("state", state_document(viewer))]
+    challenge = challenge_document(viewer)
+    if challenge != position.challenge:
+        messages.append(_message("challenge", challenge))
     alerts = list(_heard(viewer, Alert.objects.after(session_id=viewer.session.pk, sequence=position.sequence))[:PAGE])
     live = {alert.incident_id for alert in alerts if alert.sequence >= position.live_from}
     incidents = _incidents(viewer, live)
@@ -75,10 +82,17 @@ def read(viewer: Viewer, position: Position) -> News:
         if alert.sequence >= position.live_from and alert.incident_id in incidents:
             messages.append(_message("incident", incidents[alert.incident_id]))
         messages.append(_message("alert", alert_document(alert, pictures=viewer.sees_pictures)))
-    return News(messages, alerts[-1].sequence if alerts else position.sequence, state, more=len(alerts) == PAGE)
+    sequence = alerts[-1].sequence if alerts else position.sequence
+    return News(messages, sequence, state, challenge, more=len(alerts) == PAGE)
 
 
-def _message(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+def challenge_document(viewer: Viewer) -> dict[str, Any] | None:
+    """Describe the session's latest challenge at check-in as it stands; None where none was begun."""
+    latest = Challenge.objects.filter(session=viewer.session).order_by("-issued_at").first()
+    return None if latest is None else dict(ChallengeSerializer(latest).data)
+
+
+def _message(kind: str, data: dict[str, Any] | None) -> dict[str, Any]:
     return {"type": kind, "data": data}
 
 
