@@ -49,7 +49,7 @@ KNOWN: Final = (
     VirtualCamera("Iriun Webcam", r"\bIriun\b", HANDS_ON),
     VirtualCamera("EpocCam", r"\bEpocCam\b", HANDS_ON),
     VirtualCamera("iVCam", r"\biVCam\b", HANDS_ON),
-    VirtualCamera("Chromium's test camera", r"^fake_device_\d", HANDS_ON),
+    VirtualCamera("Chromium's test camera", r"^fake_device_\d|\.(mjpeg|y4m)$", HANDS_ON),
 )
 
 

@@ -31,6 +31,23 @@ _PUBLISH_ONCE_MORE: Final = {"max_retries": 1, "interval_start": 0.0, "interval_
 OFF, NOT_DONE = "off", "not_done"
 STANDINGS: Final = (OFF, NOT_DONE, *Challenge.Outcome.values)
 """How a session may stand with its check-in."""
+STANDING_WORDS: Final = {
+    OFF: "Not asked for: the policy, or an accommodation, leaves it out.",
+    NOT_DONE: "Not done. Nobody has to.",
+    "running": "Being done now.",
+    "passed": "Passed: every movement was seen when it was asked for.",
+    "failed": "Not passed: see below which movements were not seen. Light, distance or a stiff neck may be why.",
+    "unfinished": "Begun and not finished: the page went away, or no face was seen meanwhile.",
+}
+"""The same for people."""
+_PROMPT_WORDS: Final = {
+    Prompt.TURN_LEFT: "head to their left",
+    Prompt.TURN_RIGHT: "head to their right",
+    Prompt.LOOK_UP: "look up",
+    Prompt.COME_CLOSER: "come closer",
+    Prompt.OPEN_MOUTH: "open the mouth",
+}
+_RESULT_WORDS: Final = {"open": "not asked yet", "missed": "not seen", "unseen": "no face was seen meanwhile"}
 
 
 def challenge_begin(*, session: ExamSession, draw: random.Random | None = None) -> Challenge:
@@ -73,6 +90,17 @@ def check_in_outcome(session: ExamSession, tries: list[Challenge]) -> str:
     if tries:
         return tries[-1].settled
     return NOT_DONE if Policy.from_dict(session.policy_document).check_in.enabled else OFF
+
+
+def steps_in_words(challenge: Challenge) -> str:
+    """Say for each movement, in its order, after how many seconds it was seen, or why it was not."""
+    return "; ".join(f"{_PROMPT_WORDS[Prompt(step['prompt'])]}: {_result(step)}" for step in challenge.steps)
+
+
+def _result(step: dict[str, Any]) -> str:
+    if step["done_at"] is not None and step["shown_at"] is not None:
+        return f"seen after {step['done_at'] - step['shown_at']:.1f} s"
+    return _RESULT_WORDS[step["result"]]
 
 
 def _draw(session: ExamSession, draw: random.Random) -> Challenge:
