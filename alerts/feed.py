@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models.functions import JSONObject
 
 from alerts import payload
 from alerts.evidence import link
@@ -42,7 +43,7 @@ class Position:
     live_from: int
     state: str = ""
     challenge: dict[str, Any] | None = None
-    """The challenge at check-in as it was told last."""
+    """What was known of the latest challenge at check-in when it was told last."""
 
 
 def start(viewer: Viewer, after: str | None) -> Position:
@@ -68,13 +69,13 @@ def start(viewer: Viewer, after: str | None) -> Position:
 
 def read(viewer: Viewer, position: Position) -> News:
     """Read what is new since ``position``: the state if it changed, then alerts, live ones with their incidents."""
-    state = ExamSession.objects.filter(pk=viewer.session.pk).values_list("state", flat=True).first()
-    if state is None:
+    found = ExamSession.objects.filter(pk=viewer.session.pk).values_list("state", _latest_challenge()).first()
+    if found is None:
         raise RefusalError(Close.UNKNOWN_SESSION, "session_unknown", "The session was erased.")
+    state, challenge = found
     messages = [] if state == position.state else [_message("state", state_document(viewer))]
-    challenge = challenge_document(viewer)
     if challenge != position.challenge:
-        messages.append(_message("challenge", challenge))
+        messages.append(_message("challenge", challenge_document(viewer)))
     alerts = list(_heard(viewer, Alert.objects.after(session_id=viewer.session.pk, sequence=position.sequence))[:PAGE])
     live = {alert.incident_id for alert in alerts if alert.sequence >= position.live_from}
     incidents = _incidents(viewer, live)
@@ -86,13 +87,19 @@ def read(viewer: Viewer, position: Position) -> News:
     return News(messages, sequence, state, challenge, more=len(alerts) == PAGE)
 
 
-def challenge_document(viewer: Viewer) -> dict[str, Any] | None:
-    """Describe the session's latest challenge at check-in as it stands; None where none was begun."""
-    latest = Challenge.objects.filter(session=viewer.session).order_by("-issued_at").first()
-    return None if latest is None else dict(ChallengeSerializer(latest).data)
+def _latest_challenge() -> Subquery:
+    """Return what tells whether there is news of a session's latest challenge, in the query that reads its state."""
+    latest = Challenge.objects.filter(session=OuterRef("pk")).order_by("-issued_at")
+    return Subquery(latest.values(mark=JSONObject(id="id", outcome="outcome", steps="steps"))[:1])
 
 
-def _message(kind: str, data: dict[str, Any] | None) -> dict[str, Any]:
+def challenge_document(viewer: Viewer) -> dict[str, Any]:
+    """Describe the session's latest challenge at check-in as it stands."""
+    latest = Challenge.objects.filter(session=viewer.session).latest("issued_at")
+    return dict(ChallengeSerializer(latest).data)
+
+
+def _message(kind: str, data: dict[str, Any]) -> dict[str, Any]:
     return {"type": kind, "data": data}
 
 
