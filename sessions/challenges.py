@@ -1,4 +1,4 @@
-"""The challenge at check-in: drawn here, shown by the candidate's page, judged by the workers on the frames they see."""
+"""The challenge at check-in: drawn here, shown by the candidate's page, judged by the workers on the frames."""
 
 from __future__ import annotations
 

@@ -19,7 +19,6 @@ from sessions.weights import weights_named
 RISK_NOTE = "From 0 to 100, which sessions to look at first. It is no verdict: only a person decides."
 """What is said wherever a risk score is shown."""
 
-
 CHALLENGE_SETTLES = timedelta(seconds=15)
 """How long after a challenge's time the last frames of it may still be analysed."""
 

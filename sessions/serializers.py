@@ -333,7 +333,10 @@ class PageEventSerializer(serializers.Serializer[Any]):
     )
     challenge_id = serializers.UUIDField(required=False, help_text="Of CHALLENGE_STEP.")
     step = serializers.IntegerField(
-        required=False, min_value=0, max_value=9, help_text="Of CHALLENGE_STEP: which movement is asked for from now on."
+        required=False,
+        min_value=0,
+        max_value=9,
+        help_text="Of CHALLENGE_STEP: which movement is asked for from now on.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -185,7 +185,9 @@ class SessionEventsView(APIView):
         summary="Tell what the exam's page notices",
         description="That it was hidden, lost the focus or the full screen, that there is a second display: each once "
         "when it begins and once, with `ended`, when it is over; what stands, stands until then. `CLIPBOARD` is a "
-        "moment; `CAMERA` names the camera in use whenever it changes. The answer comes as soon as the queue has it; on 503 send the same again: told twice counts once.",
+        "moment; `CAMERA` names the camera in use whenever that changes, and `CHALLENGE_STEP` tells which movement of "
+        "a challenge is asked for from now on. The answer comes as soon as the queue has it; on 503 send the same "
+        "again: told twice counts once.",
         tags=["sessions"],
         request=serializers.PageEventsSerializer,
         responses={202: serializers.PageEventsTakenSerializer}

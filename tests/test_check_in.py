@@ -32,6 +32,7 @@ PAGE_TIMEOUT_MS = 30_000
 FPS = 30  # Chromium's for MJPEG
 REST_S, MOVE_S, STEPS = 1.4, 1.0, 4
 
+
 @dataclass(slots=True)
 class Platform:
     service: Service

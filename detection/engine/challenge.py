@@ -33,7 +33,8 @@ TURN_DEG: Final = 18.0
 """Off the rest. Six photographs, flat, turned by up to 50 degrees, are measured to have turned by up to 15; drawn with
 depth and turned by 30, by 22 and more. Who looks at the edge of a laptop's screen turns the head by 8."""
 UP_DEG: Final = 10.0
-"""Heads go up less far than aside. The same photographs: flat and tilted by up to 50 degrees 7, with depth and by 22 13."""
+"""Heads go up less far than aside. The same photographs, flat and tilted by up to 50 degrees, are measured at up to 7;
+with depth and lifted by 22, at 13 and more."""
 CLOSER: Final = 1.15
 """Times the face's width before: from 60 cm to 52."""
 MOUTH_OPEN: Final = 0.25

@@ -60,9 +60,7 @@ def test_what_the_frames_show_is_written_to_the_session_and_told(session: ExamSe
     assert outcome.state_changed  # which wakes the sockets
     challenge = Challenge.objects.get(pk=CHALLENGE_ID)
     assert challenge.outcome == "passed"
-    assert challenge.steps == [
-        {"prompt": "turn_left", "result": "done", "shown_at": START + 4, "done_at": START + 5.5}
-    ]
+    assert challenge.steps == [{"prompt": "turn_left", "result": "done", "shown_at": START + 4, "done_at": START + 5.5}]
     (message,) = feed.read(viewer, position).messages
     assert (message["type"], message["data"]["outcome"]) == ("challenge", "passed")
     (outcome,) = commit(session, [turned(k / 2, 0.0) for k in range(16, 20)])

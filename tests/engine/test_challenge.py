@@ -93,7 +93,7 @@ def results(memory: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def test_kinds_and_outcomes_are_those_that_travel() -> None:
-    assert (challenge.ISSUED, challenge.SHOWN) == (Browser.CHALLENGE.value, Browser.CHALLENGE_STEP.value)
+    assert (Browser.CHALLENGE.value, Browser.CHALLENGE_STEP.value) == (challenge.ISSUED, challenge.SHOWN)
 
 
 @pytest.mark.parametrize("prompt", list(Prompt))
@@ -143,9 +143,7 @@ def test_what_was_not_asked_for_then_does_not_count(movements: dict[float, str],
 
 def test_rest_is_the_candidates_own() -> None:
     beside = [
-        frame(o.captured_at - START, yaw_deg=o.measures["head_pose"]["yaw_deg"] - 25)
-        if o.stream == VIDEO
-        else o
+        frame(o.captured_at - START, yaw_deg=o.measures["head_pose"]["yaw_deg"] - 25) if o.stream == VIDEO else o
         for o in session({}, prompts=["turn_left"], steps=[(0, 4.0)])
     ]
     assert results(learn(beside)[0]) == ("failed", ["missed"])

@@ -26,7 +26,8 @@ LOOP_S, LENGTH_S = 14, 66
 def write(path: Path, pictures: Iterable[Image]) -> Path:
     """Encode pictures as a browser does, in one go: nothing of the encoding repeats."""
     with av.open(str(path), "w", format="webm") as container:
-        video = container.add_stream("libvpx", rate=FRAMES_PER_SECOND, options={"deadline": "realtime", "cpu-used": "6"})
+        quick = {"deadline": "realtime", "cpu-used": "6"}
+        video = container.add_stream("libvpx", rate=FRAMES_PER_SECOND, options=quick)
         video.width, video.height = FRAME_WH
         video.pix_fmt = "yuv420p"
         video.bit_rate = 900_000
@@ -54,7 +55,9 @@ def reasons(watched: Watched) -> set[Any]:
     return {pool["reason"] for pool in pools if pool.get("attack", 0) >= 0.65}
 
 
-def test_a_film_in_a_loop_is_a_presentation_attack_and_names_the_loop(film: list[Image], product: Product, tmp_path: Path) -> None:
+def test_a_film_in_a_loop_is_a_presentation_attack_and_names_the_loop(
+    film: list[Image], product: Product, tmp_path: Path
+) -> None:
     loop = itertools.islice(itertools.cycle(film[: LOOP_S * FRAMES_PER_SECOND]), len(film))
     watched = watch(product, write(tmp_path / "loop.webm", loop))
     assert [span.event for span in opened(watched.changes)] == ["PRESENTATION_ATTACK"]

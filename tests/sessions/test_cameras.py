@@ -101,7 +101,8 @@ def test_a_policy_may_ask_for_those_that_hand_on_a_real_picture(
 ) -> None:
     rule = {"VIRTUAL_CAMERA": {"enter": 0.5, "exit": 0.5}}
     session, now = make_session(organisation, overrides={"rules": rule}), time.time()
-    tell(session, {"type": "CAMERA", "at": now - 60, "camera": "Iriun Webcam"}, {"type": "CLIPBOARD", "at": now}, now=now)
+    camera = {"type": "CAMERA", "at": now - 60, "camera": "Iriun Webcam"}
+    tell(session, camera, {"type": "CLIPBOARD", "at": now}, now=now)
     work(redis_client)
     assert Incident.objects.get(session=session, event_type="VIRTUAL_CAMERA").peak_value == 0.5
 
