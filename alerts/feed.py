@@ -17,8 +17,8 @@ from alerts import payload
 from alerts.evidence import link
 from alerts.live_access import Close, Hears, RefusalError, Viewer
 from alerts.models import Alert, Evidence, Incident, Review
+from sessions.check_in_serializers import ChallengeSerializer
 from sessions.models import Challenge, ExamSession
-from sessions.serializers import ChallengeSerializer
 
 PAGE = 100
 """Alerts read at a time; the next page is read when these have been taken."""

@@ -23,6 +23,7 @@ from sessions import serializers
 from sessions.auth import JoinPrincipal, JoinsOnly, JoinsOrHasScope, JoinTokenAuthentication
 from sessions.browser import browser_events_send
 from sessions.challenges import challenge_begin
+from sessions.check_in_serializers import ChallengeBegunSerializer
 from sessions.models import ExamSession, as_uuid
 from sessions.policies import accommodations_set, policy_default
 from sessions.selectors import session_find, sessions_list
@@ -163,13 +164,13 @@ class SessionChallengeView(APIView):
         "frames, and the live socket tells. Three tries, in the first ten minutes.",
         tags=["sessions"],
         request=None,
-        responses={201: serializers.ChallengeBegunSerializer}
+        responses={201: ChallengeBegunSerializer}
         | problem_responses("session_ended", "challenge_closed", "queue_unavailable", *_TOKEN_CODES),
     )
     def post(self, request: Request, session_id: str) -> Response:
         """Begin the challenge of check-in."""
         challenge = challenge_begin(session=_own_session(request, session_id))
-        return Response(serializers.ChallengeBegunSerializer(challenge).data, status=201)
+        return Response(ChallengeBegunSerializer(challenge).data, status=201)
 
 
 class SessionEventsView(APIView):
