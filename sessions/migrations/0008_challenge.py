@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_key_check'),
-        ('exam_sessions', '0005_accommodations'),
+        ('exam_sessions', '0007_policy_source_known'),
     ]
 
     operations = [
