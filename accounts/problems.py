@@ -62,6 +62,7 @@ CODES: Final[Mapping[str, Code]] = {
     "session_exists": Code(409, "There is a session of that name already"),
     "session_ended": Code(409, "The session has ended"),
     "enrollment_closed": Code(409, "The session was not started for enrolling on joining"),
+    "challenge_closed": Code(409, "There is no challenge to begin, or none any more"),
     "event_time_invalid": Code(422, "An event lies too far back or ahead; the member events names them"),
     "policy_invalid": Code(422, "The policy cannot be used; the member errors names the fields by path"),
     # Alerts

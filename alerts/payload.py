@@ -47,6 +47,7 @@ METRICS: Mapping[str, str] = {
     EventType.LOOPED_AUDIO: "loop_s",
     EventType.MICROPHONE_SILENT: "rms_dbfs",
     EventType.PRESENTATION_ATTACK: "attack",
+    EventType.CHALLENGE_FAILED: "movements_missed",
     EventType.CAMERA_COVERED: "detail",
     EventType.CAMERA_STATIC: "unchanged_s",
     EventType.LOW_LIGHT: "light",

@@ -149,6 +149,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "SessionState": "sessions.models.ExamSession.State",
         "IncidentState": "alerts.models.Incident.State",
+        "ChallengeOutcome": "sessions.models.Challenge.Outcome",
+        "CheckInOutcome": "sessions.challenges.STANDINGS",
     },
     "SORT_OPERATIONS": False,
 }

@@ -113,6 +113,11 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "A print, a screen or a recording instead of a person: the evidence gathered over the last seconds, 0 to 1, is "
         f"<b>enter or more</b>, and calm again below exit. A lower number accuses sooner. {_TIMES}"
     ),
+    "rules.CHALLENGE_FAILED": (
+        "A challenge at check-in was begun and movements were not seen in time: their number is <b>enter or more</b>. "
+        "Off by default: light, distance and stiff necks fail it too. Whoever does not begin one, or breaks it off, is "
+        f"never reported. {_TIMES}"
+    ),
     "rules.CAMERA_COVERED": (
         "Technical: the lens is covered: the detail in the picture relative to its brightness, 0 to 1, is <b>below "
         f"enter</b>, and calm again at exit or more. {_TIMES}"
@@ -139,6 +144,18 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "apart are one incident; leave enter and exit at 1 and hold at 0."
     ),
     "rules.SECOND_DISPLAY": f"The computer has more than one display (1) or not (0), where the browser tells. {_TOLD}",
+    "rules.VIRTUAL_CAMERA": (
+        "The camera in use bears the name of a program that can play recordings (1), of one that usually hands on a "
+        "real camera's picture, from a telephone or with another background (0.5), or of none that is known (0). With "
+        "<b>enter</b> and <b>exit</b> at 0.5 both kinds are reported. Names can be changed: it proves nothing, either "
+        f"way. {_TIMES}"
+    ),
+    "check_in": (
+        "Once the camera is live, the candidate's page offers a challenge: so many movements of the head in a drawn "
+        "order, each within <b>step</b> seconds. Nobody has to take it, and nobody is held up by it; what became of it "
+        "is shown with the session. Switch it off, or give more time, for candidates who cannot move so, by an "
+        "accommodation."
+    ),
     "page": (
         "<b>In front</b>: the candidate's page must stay in front, full screen, as when the exam is sat on paper or "
         "aloud; then the page itself reports that it is hidden or left. Off: the exam is sat in another tab or window, "

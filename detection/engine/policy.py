@@ -56,7 +56,9 @@ class EventType(enum.StrEnum):
     FULLSCREEN_EXIT = "FULLSCREEN_EXIT"
     CLIPBOARD = "CLIPBOARD"
     SECOND_DISPLAY = "SECOND_DISPLAY"
+    VIRTUAL_CAMERA = "VIRTUAL_CAMERA"
     PRESENTATION_ATTACK = "PRESENTATION_ATTACK"
+    CHALLENGE_FAILED = "CHALLENGE_FAILED"
     CAMERA_COVERED = "CAMERA_COVERED"
     CAMERA_STATIC = "CAMERA_STATIC"
     LOW_LIGHT = "LOW_LIGHT"
@@ -84,9 +86,12 @@ BROWSER_EVENTS = frozenset(
         EventType.FULLSCREEN_EXIT,
         EventType.CLIPBOARD,
         EventType.SECOND_DISPLAY,
+        EventType.VIRTUAL_CAMERA,
     }
 )
-"""What the exam's page tells of itself. Nothing is measured: it is so (1) or it is not (0)."""
+"""What the exam's page tells of itself. Nothing is measured: it is so (1) or it is not (0).
+
+``VIRTUAL_CAMERA`` has something between: 0.5 for programs that usually hand on a real camera's picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,7 @@ SCALES: Mapping[EventType, Scale] = {
     EventType.CAMERA_LOST: Scale(0, 1, below=False),  # 1: stopped
     EventType.MICROPHONE_SILENT: Scale(-120, 0, below=True),  # dBFS
     EventType.PRESENTATION_ATTACK: Scale(0, 1, below=False),  # pooled evidence
+    EventType.CHALLENGE_FAILED: Scale(0, 5, below=False),  # movements asked for at check-in that were not seen
     EventType.CAMERA_COVERED: Scale(0, 1, below=True),  # detail relative to brightness
     EventType.CAMERA_STATIC: Scale(0, 3600, below=False),  # seconds without change
     EventType.LOW_LIGHT: Scale(0, 255, below=True),  # grey value of the face, or of the brighter parts
@@ -338,6 +344,17 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckIn:
+    """The challenge that the candidate's page offers once the camera is live: some movements in a drawn order."""
+
+    enabled: bool = True
+    steps: float = number(3.0, low=1, high=5)
+    """How many movements; a broken number counts as the next lower one."""
+    step_s: float = number(8.0, low=3, high=60)
+    """How long each may take. Who moves slowly is given more by an accommodation."""
+
+
+@dataclass(frozen=True, slots=True)
 class Detectors:
     """One section per detector, under the detector's name."""
 
@@ -430,8 +447,12 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     EventType.CLIPBOARD: _rule(1, 1, hold_s=0.0, release_s=10.0, severity=0.4),
     # Displays come and go for seconds when a computer wakes up or a cable moves.
     EventType.SECOND_DISPLAY: _rule(1, 1, hold_s=5.0, release_s=5.0, severity=0.3),
+    # A program that can play recordings; with 0.5 those that hand on a telephone's or an improved picture count too.
+    EventType.VIRTUAL_CAMERA: _rule(1, 1, hold_s=1.0, release_s=1.0, severity=0.4),
     # Half is undecided. What it is read from was gathered over eight seconds and more.
     EventType.PRESENTATION_ATTACK: _rule(0.65, 0.5, hold_s=2.0, release_s=5.0, severity=0.9),
+    # Off: how often people who are there fail it has not been measured on people, and some cannot turn their heads.
+    EventType.CHALLENGE_FAILED: _rule(1, 1, hold_s=0.0, release_s=0.0, severity=0.2, enabled=False),
     # Photographs and clips have 0.2 and more; a hand, tape or a closed shutter before the lens far less.
     EventType.CAMERA_COVERED: _rule(0.05, 0.07, hold_s=2.0, release_s=1.0, severity=0.4),
     # A person in view moves; what does not change by half a grey value for so long is no live picture.
@@ -451,6 +472,7 @@ class Policy:
     sampling: Sampling = field(default_factory=Sampling)
     detectors: Detectors = field(default_factory=Detectors)
     page: Page = field(default_factory=Page)
+    check_in: CheckIn = field(default_factory=CheckIn)
     lateness_s: float = number(1.0, low=0, high=10)
     """How long the rules wait for a sample that is missing, so that what arrives out of order still counts."""
     gap_s: float = number(5.0, low=1, high=60)
@@ -463,6 +485,7 @@ class Policy:
             "sampling": dataclasses.asdict(self.sampling),
             "detectors": dataclasses.asdict(self.detectors, dict_factory=_json_able),
             "page": dataclasses.asdict(self.page),
+            "check_in": dataclasses.asdict(self.check_in),
             "lateness_s": self.lateness_s,
             "gap_s": self.gap_s,
         }

@@ -212,6 +212,23 @@ def _attack(observation: Observation) -> Reading | None:
     return _at(observation, _measure(observation, "liveness_pool").get("attack"))
 
 
+def _missed(observation: Observation) -> Reading | None:
+    """Read how many movements of the challenge were not seen, from when the first of them was asked for."""
+    challenge = _measure(observation, "challenge")
+    if challenge.get("missed") is None:
+        return None
+    since = challenge.get("missed_since", observation.captured_at)
+    return Reading(float(challenge["missed"]), float(since), observation.captured_at)
+
+
+def _virtual_camera(observation: Observation) -> Reading | None:
+    """Read how surely the camera is a program: the grade of the one whose name the page told; 0 for any other."""
+    told = _measure(observation, BROWSER)
+    if told.get("kind") != EventType.VIRTUAL_CAMERA:
+        return None
+    return _at(observation, 0.0 if told.get("ended") else told.get("grade", 1.0))
+
+
 def _told(kind: EventType) -> Callable[[Observation], Reading | None]:
     """Make the reader of what a page tells of this kind: 1 from when it began, 0 from when it was over."""
 
@@ -272,6 +289,7 @@ RULES: Mapping[EventType, Rule] = {
         ),
     ),
     EventType.PRESENTATION_ATTACK: Rule(VIDEO, "liveness_pool", LIVENESS, _attack, min_samples=3),
+    EventType.CHALLENGE_FAILED: Rule(VIDEO, "challenge", FACE_LANDMARKER, _missed),
     EventType.HEAD_TURNED: Rule(
         VIDEO, "head_line", FACE_LANDMARKER, _off_deg("head_line"), min_samples=3, yields_to=(EventType.NO_FACE,)
     ),
@@ -328,5 +346,6 @@ RULES: Mapping[EventType, Rule] = {
     EventType.FULLSCREEN_EXIT: Rule(BROWSER, BROWSER, read=_told(EventType.FULLSCREEN_EXIT)),
     EventType.CLIPBOARD: Rule(BROWSER, BROWSER, read=_told(EventType.CLIPBOARD), is_moment=True),
     EventType.SECOND_DISPLAY: Rule(BROWSER, BROWSER, read=_told(EventType.SECOND_DISPLAY)),
+    EventType.VIRTUAL_CAMERA: Rule(BROWSER, BROWSER, read=_virtual_camera),
 }
 """In this order: what others yield to comes first."""
