@@ -27,7 +27,7 @@ NOT_MEASURED = "Not measured on labelled data yet."
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The words about one detector. ``figures``: task → the figures to show of it."""
+    """The words about one detector. ``figures``: task, or ``task/name`` of one run → the figures to show of it."""
 
     detector: str
     title: str
@@ -78,11 +78,15 @@ def main(arguments: list[str]) -> int:
 
 def _card(card: Card, runs: Sequence[Mapping[str, Any]]) -> str:
     parts = [f"### `{card.detector}`: {card.title}", card.measures, *_weights(card.detector)]
-    own = [run for run in runs if run["task"] in card.figures]
-    parts += [_run(run, card.figures[run["task"]]) for run in own] or [f"**Measured:** {NOT_MEASURED}"]
+    parts += [_run(run, names) for run in runs if (names := _shown(card, run))] or [f"**Measured:** {NOT_MEASURED}"]
     parts.append("**Known failures:**\n" + "\n".join(f"- {failure}" for failure in card.failures))
     parts.append(f"**Fairness:** {card.fairness}")
     return "\n\n".join(parts)
+
+
+def _shown(card: Card, run: Mapping[str, Any]) -> Sequence[str]:
+    """Return the figures of a run that a card shows; none where the run is about something else."""
+    return card.figures.get(f"{run['task']}/{run['name']}") or card.figures.get(run["task"], ())
 
 
 def _weights(detector: str) -> list[str]:

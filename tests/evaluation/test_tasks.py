@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from detection.engine.detectors.speech import CHUNK_S
 from detection.engine.observations import AUDIO, VIDEO, Observation
 from detection.engine.policy import EventType
+from detection.engine.silero import CHUNK_S
 from detection.evaluation.__main__ import main
 from detection.evaluation.layout import LayoutError
 from detection.evaluation.product import NotInThisBuildError, Product

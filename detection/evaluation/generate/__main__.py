@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from environ import Env
 
 from detection.engine.weights import WeightsError
 from detection.engine.weights.store import ROOT
-from detection.evaluation.generate import exams, photographs, recordings
+from detection.evaluation.generate import exams, photographs, recordings, sounds
 
 Make = Callable[[Path, np.random.Generator, int], str]
 
@@ -22,8 +23,10 @@ MAKERS: Mapping[str, tuple[Make, int]] = {
     "speech": (recordings.make_speech, 12),
     "speakers": (recordings.make_speakers, 16),
     "voices": (recordings.make_voices, 12),
+    "sounds": (partial(sounds.make, held_out=True), 12),
+    "sounds-seen": (partial(sounds.make, held_out=False), 12),
 }
-"""Task → what makes a set for it (returning what it is, for its README), and how many clips, variants or voices."""
+"""Task (or set) → what makes it (returning what it is, for its README), and how many clips, variants or voices."""
 
 
 def main(arguments: list[str]) -> int:

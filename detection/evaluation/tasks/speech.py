@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.engine.detectors.speech import CHUNK_S
 from detection.engine.media import SAMPLE_RATE_HZ
 from detection.engine.samples import AudioSample
+from detection.engine.silero import CHUNK_S
 from detection.evaluation import media, metrics
 from detection.evaluation.bootstrap import Owners
 from detection.evaluation.layout import Row, read_table
