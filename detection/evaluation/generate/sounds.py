@@ -40,8 +40,8 @@ def make(directory: Path, rng: np.random.Generator, count: int, *, held_out: boo
     write_policy(directory)
     seen = "on none of which" if held_out else "on which"
     return (
-        f"{count} recordings of {_LENGTH_S:g} s each of whispering, of signals of telephones, of ordinary speech, typing, "
-        "breathing, paper and coughing, between -45 and -25 dBFS, in a room with echo and noise between -65 and -55 "
+        f"{count} recordings of {_LENGTH_S:g} s each of whispering, of signals of telephones, of ordinary speech, "
+        "typing, breathing, paper and coughing, -45 to -25 dBFS, in a room with echo and noise of -65 to -55 "
         "dBFS. Whispers are synthetic voices whose vocal cords a program replaced by breath, all else is arithmetic; "
         f"voices and timbres {seen} thresholds were chosen. policy.json watches for whispers and signals alone."
     )
