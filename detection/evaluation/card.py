@@ -102,15 +102,18 @@ def _run(run: Mapping[str, Any], names: Sequence[str]) -> str:
     lines = [f"**Measured** on {kind} *{run['name']}* ({run['measured_on']}, n {run['n']}): {run['data']}", ""]
     lines += ["| figure | value | 95 % interval | n |", "|---|---|---|---|"]
     lines += [_line(name, run["figures"][name]) for name in names if name in run["figures"]]
+    for group, figures in run.get("groups", {}).items():
+        lines += [_line(name, figures[name], group) for name in names if name in figures]
     lines += ["", *(f"    {command}" for command in run["commands"])]
     return "\n".join(lines)
 
 
-def _line(name: str, figure: Mapping[str, Any]) -> str:
+def _line(name: str, figure: Mapping[str, Any], group: str = "") -> str:
+    shown = f"`{name}`" + (f", {group}" if group else "")
     unit = "" if figure["unit"] in (SHARE, COUNT, NUMBER) else f" {figure['unit']}"
     value = "-" if figure["value"] is None else f"{figure['value']:.4g}{unit}"
     interval = "-" if figure["low"] is None else f"{figure['low']:.4g} to {figure['high']:.4g}"
-    return f"| `{name}` | {value} | {interval} | {figure['n']} |"
+    return f"| {shown} | {value} | {interval} | {figure['n']} |"
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ from environ import Env
 
 from detection.engine.weights import WeightsError
 from detection.engine.weights.store import ROOT
-from detection.evaluation.generate import exams, photographs, recordings, sounds
+from detection.evaluation.generate import attacks, exams, photographs, recordings, sounds
 
 Make = Callable[[Path, np.random.Generator, int], str]
 
 MAKERS: Mapping[str, tuple[Make, int]] = {
     "exam": (exams.make, 5),
     "faces": (photographs.make, 20),
+    "attack": (attacks.make, 10),
     "speech": (recordings.make_speech, 12),
     "speakers": (recordings.make_speakers, 16),
     "voices": (recordings.make_voices, 12),
