@@ -44,6 +44,8 @@ METRICS: Mapping[str, str] = {
     EventType.MULTIPLE_SPEAKERS: "second_voice_s",
     EventType.UNKNOWN_VOICE: "voice_score",
     EventType.KEYWORD_SPOKEN: "keywords",
+    EventType.WHISPER: "whisper_share",
+    EventType.NOTIFICATION_SOUND: "tone_share",
     EventType.LOOPED_AUDIO: "loop_s",
     EventType.MICROPHONE_SILENT: "rms_dbfs",
     EventType.PRESENTATION_ATTACK: "attack",

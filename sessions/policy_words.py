@@ -94,6 +94,14 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "Another voice speaks than the one learnt in the session: the comparison score (cosine), -1 to 1, is <b>below "
         f"enter</b> in two comparisons, and calm again at exit or more. A higher number accuses sooner. {_TIMES}"
     ),
+    "rules.WHISPER": (
+        "Somebody whispers: the share of a window's sound that is speech without any pitch is <b>enter or more</b> in "
+        f"three windows together, and calm again below exit. Measured on generated whispers alone. {_TIMES}"
+    ),
+    "rules.NOTIFICATION_SOUND": (
+        "A sound like that of a telephone's notification: the share of its power in a few steady tones is <b>enter or "
+        f"more</b>, and calm again below exit. Measured mostly on generated sounds. {_TIMES}"
+    ),
     "rules.LOOPED_AUDIO": (
         "The sound repeats itself, as a recording played in a loop does: the seconds on end that are what was before "
         f"are <b>enter or more</b>, and calm again below exit. {_TIMES}"
@@ -201,6 +209,11 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "While somebody speaks, a second voice is looked for each <b>interval</b> seconds in the ten before; "
         "MULTIPLE_SPEAKERS and UNKNOWN_VOICE need it."
     ),
+    "detectors.whisper": (
+        "Speech of which at most the share <b>max voiced</b> has a pitch is whispered; it is looked at only where the "
+        "rule WHISPER is on."
+    ),
+    "detectors.tones": "Whether sounds of notifications are sought, where the rule NOTIFICATION_SOUND is on.",
     "detectors.sounds": "Whether the sound's fingerprint is taken; LOOPED_AUDIO needs it.",
     "detectors.transcript": (
         "Off unless you ask for it, and candidates are told. While somebody speaks, ten seconds are written down every "

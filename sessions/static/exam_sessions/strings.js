@@ -197,6 +197,8 @@ const STRINGS = {
   "watched.MULTIPLE_SPEAKERS": "Whether more than one person speaks, because nobody may help.",
   "watched.UNKNOWN_VOICE":
     "If your exam asks for it: whether another voice speaks than at first. Voices are compared by numbers that are forgotten when the exam ends.",
+  "watched.WHISPER": "Whether you whisper, because talking is not allowed.",
+  "watched.NOTIFICATION_SOUND": "Whether a telephone or computer gives a signal.",
   "watched.LOOPED_AUDIO": "Whether the sound is a recording that repeats itself, because the microphone must be live.",
   "watched.TAB_HIDDEN": "Whether the exam’s page is hidden, because answers could be looked up elsewhere.",
   "watched.WINDOW_BLUR": "Whether you work in another window than the exam’s page, for the same reason.",
