@@ -189,7 +189,7 @@ def _peaks(power: Spectrum) -> Mask:
     above = np.mean(
         [wide[:, reach + away : reach + away + bins] for away in range(_BESIDE.start, _BESIDE.stop)], axis=0
     )
-    return peaks & (power > _STANDS_OUT * np.maximum(below, above))
+    return np.asarray(peaks & (power > _STANDS_OUT * np.maximum(below, above)), np.bool_)
 
 
 def _widen(mask: Mask) -> Mask:

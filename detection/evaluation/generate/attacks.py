@@ -42,7 +42,8 @@ def make(directory: Path, rng: np.random.Generator, count: int) -> str:
 def _fit(photo: Image) -> Light:
     """Return the photograph as high as the webcam's picture, or as wide where it is wider; 0 to 1."""
     scale = min(_SIZE_WH[0] / photo.shape[1], _SIZE_WH[1] / photo.shape[0])
-    return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    scaled = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(scaled / 255, np.float32)
 
 
 def _live(photo: Light, rng: np.random.Generator) -> Light:
@@ -92,7 +93,7 @@ def _placed(picture: Light, room: Light, size: float, turn_deg: float) -> Light:
     height, width = picture.shape[:2]
     scale = size * min(_SIZE_WH[0] / width, _SIZE_WH[1] / height)
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), turn_deg, scale)
-    turn[:, 2] += np.array(_SIZE_WH) / 2 - np.array([width, height]) / 2
+    turn[:, 2] = turn[:, 2] + np.array(_SIZE_WH) / 2 - np.array([width, height]) / 2
     mask = cv2.warpAffine(np.ones((height, width), np.float32), turn, _SIZE_WH, flags=cv2.INTER_AREA)[..., None]
     moved = cv2.warpAffine(picture, turn, _SIZE_WH, flags=cv2.INTER_AREA)
     return np.asarray(moved * mask + room * (1 - mask), np.float32)

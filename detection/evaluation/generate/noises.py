@@ -45,20 +45,22 @@ def signal(rng: np.random.Generator, timbres: Mapping[str, Sequence[tuple[float,
             if hz * ratio < _HIGHEST_HZ:
                 ringing = np.exp(-t / (decay_s / np.sqrt(ratio))) * np.minimum(1, t / 0.004)
                 line[start:] += amplitude * np.sin(2 * np.pi * hz * ratio * t + rng.uniform(0, 6)) * ringing
-    return line / np.sqrt(np.mean(np.square(line[: _count(0.3)])))
+    return np.asarray(line / np.sqrt(np.mean(np.square(line[: _count(0.3)]))), np.float64)
 
 
 def key(rng: np.random.Generator) -> Line:
     """Return one stroke of a keyboard."""
     ringing = np.exp(-np.arange(_count(0.05)) / SAMPLE_RATE_HZ / rng.uniform(0.003, 0.012))
-    return _noise(0.05, rng.uniform(300, 1500), rng.uniform(3000, 7000), rng) * ringing * rng.uniform(0.3, 1)
+    stroke = _noise(0.05, rng.uniform(300, 1500), rng.uniform(3000, 7000), rng) * ringing * rng.uniform(0.3, 1)
+    return np.asarray(stroke, np.float64)
 
 
 def breath(rng: np.random.Generator) -> Line:
     """Return one breath into the microphone."""
     length_s = float(rng.uniform(0.8, 1.8))
     swell = np.sin(np.pi * np.linspace(0, 1, _count(length_s))) ** 2
-    return _noise(length_s, rng.uniform(200, 500), rng.uniform(1500, 4000), rng) * swell * rng.uniform(0.3, 1)
+    air = _noise(length_s, rng.uniform(200, 500), rng.uniform(1500, 4000), rng) * swell * rng.uniform(0.3, 1)
+    return np.asarray(air, np.float64)
 
 
 def rustle(rng: np.random.Generator) -> Line:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detection.engine.media import SAMPLE_RATE_HZ
 from detection.engine.policy import DEFAULT_POLICY, EventType, merge
@@ -80,6 +82,8 @@ def _one(
     kind: str, voice: str, timbres: Mapping[str, Sequence[tuple[float, float]]], rng: np.random.Generator
 ) -> tuple[Sound, EventType | None]:
     """Return one sound of a kind in the room, and the incident that it is."""
+    dry: NDArray[Any]
+    event: EventType | None
     if kind == "signals":
         dry, event = noises.signal(rng, timbres), EventType.NOTIFICATION_SOUND
     else:
