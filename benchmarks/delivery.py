@@ -90,7 +90,7 @@ def delays(transport: str, sink: Sink, names: Mapping[str, bool], *, rate_per_s:
     among, committed, began = outbox.sessions(owner, SESSIONS), {}, time.monotonic()
     for number in range(int(rate_per_s * length_s)):
         time.sleep(max(0.0, began + number / rate_per_s - time.monotonic()))
-        alert = outbox.apply(among[number % SESSIONS], number // SESSIONS + 1)
+        alert = outbox.apply(among[number % SESSIONS])
         committed[str(alert.event_id)] = time.time()
     answering = [addresses[name] for name, hangs in names.items() if not hangs]
 

@@ -55,23 +55,22 @@ def change() -> Change:
     )  # fmt: skip
 
 
-def apply(session: ExamSession, sequence: int) -> Alert:
+def apply(session: ExamSession) -> Alert:
     """Commit one alert as detection does."""
     with transaction.atomic():
-        return services.incident_apply(session=session, change=change(), sequence=sequence)
+        return services.incident_apply(session=session, change=change())
 
 
 def fill(owner: Organisation, among: Sequence[ExamSession], count: int, subscriptions: Sequence[Subscription]) -> None:
     """Write ``count`` alerts dealt out to the sessions, pending for each subscription; like a real one but for ids."""
     with transaction.atomic():
-        template = services.incident_apply(session=among[0], change=change(), sequence=2**40)
-        document = template.payload
+        template = services.incident_apply(session=among[0], change=change())
         Delivery.objects.filter(alert=template).delete()
+    incident, document = Incident.objects.get(pk=template.incident_id), template.payload
+    fields = {field.attname: getattr(incident, field.attname) for field in Incident._meta.concrete_fields}
     incidents, alerts = [], []
     for number in range(count):
-        session, sequence = among[number % len(among)], number // len(among) + 1
-        incident = Incident.objects.get(pk=template.incident_id) if number == 0 else incidents[0]
-        fields = {field.attname: getattr(incident, field.attname) for field in Incident._meta.concrete_fields}
+        session, sequence = among[number % len(among)], number // len(among) + 2
         incidents.append(Incident(**fields | {"id": uuid.uuid4(), "session_id": session.pk}))
         event_id = uuid.uuid4()
         payload = document | {
