@@ -40,9 +40,8 @@ def test_the_documented_receiver_takes_what_is_sent_once_and_refuses_what_is_not
     owner, port = builders.organisation(), free_port()
     subscription, secret = builders.subscription(owner, f"http://127.0.0.1:{port}/")
     command = [sys.executable, "receiver.py", str(port), secret]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as receiver:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as receiver:
         assert receiver.stdout is not None
         try:
             wait_for_port(port, receiver)
