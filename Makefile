@@ -1,5 +1,5 @@
 # make demo    watch a scripted exam being proctored (ONCE=1: judge it, print the table, exit)
-# make run     the same services without the demo: web on 8000, gateway on 8001, metrics on 9090
+# make run     the same services without the demo: web on 8000, gateway on 8001, metrics on 9090 (KAFKA=1: a broker too)
 # make test    all tests; make lint, make bench, make weights as their names say
 # make weights GROUP=transcript  fetch what turns speech into text, for exams that look for spoken words
 # make reference  install MediaPipe apart, for the test that compares our landmarks with its own
@@ -12,7 +12,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SUPERVISE := exec $(PY) -m proctor_site.embedded --with-parent
 # Ctrl-C is how these end, but for a demo that is to judge.
-SERVE := $(SUPERVISE) --servers $(if $(filter-out 0,$(ONCE)),,--until-interrupted)
+SERVE := $(SUPERVISE) --servers $(if $(filter-out 0,$(KAFKA)),--kafka,) $(if $(filter-out 0,$(ONCE)),,--until-interrupted)
 PACKAGES := proctor_site accounts enrollment sessions detection alerts media_gateway demo
 MIGRATE := mkdir -p staticfiles && $(PY) manage.py migrate --verbosity 0
 HONCHO := $(PY) -m honcho -e /dev/null

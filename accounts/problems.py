@@ -62,6 +62,7 @@ CODES: Final[Mapping[str, Code]] = {
     "session_exists": Code(409, "There is a session of that name already"),
     "session_ended": Code(409, "The session has ended"),
     "enrollment_closed": Code(409, "The session was not started for enrolling on joining"),
+    "challenge_closed": Code(409, "There is no challenge to begin, or none any more"),
     "event_time_invalid": Code(422, "An event lies too far back or ahead; the member events names them"),
     "policy_invalid": Code(422, "The policy cannot be used; the member errors names the fields by path"),
     # Alerts
@@ -77,6 +78,7 @@ CODES: Final[Mapping[str, Code]] = {
     "link_invalid": Code(403, "The link is not one of ours"),
     "link_expired": Code(403, "The link has expired"),
     "address_refused": Code(422, "Alerts are not delivered to this address"),
+    "transport_unavailable": Code(422, "This deployment does not deliver alerts in this way"),
     "secret_invalid": Code(422, "The secret does not have a form that the transport takes"),
     "delivery_unknown": Code(404, "There is no such delivery"),
     "delivery_under_way": Code(409, "The delivery is being made at this moment"),

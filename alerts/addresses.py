@@ -32,6 +32,10 @@ class AddressRefusedError(Exception):
     """An address alerts are not delivered to."""
 
 
+class TransportUnavailableError(AddressRefusedError):
+    """An address of a kind that this deployment does not deliver to at all."""
+
+
 class NameUnresolvedError(OSError):
     """A host name that could not be resolved."""
 

@@ -88,9 +88,10 @@ class SessionConsumer(LiveConsumer):
                 self._look = True
                 return RETRY_S
             await self._send_ready(told.messages)
-            position.sequence, position.state = told.news.sequence, told.news.state
-            self._look |= told.news.more
-            if self._viewer.is_candidate and told.news.state == ExamSession.State.ENDED:
+            news = told.news
+            position.sequence, position.state, position.challenge = news.sequence, news.state, news.challenge
+            self._look |= news.more
+            if self._viewer.is_candidate and news.state == ExamSession.State.ENDED:
                 await self._close(Close.NORMAL)
         while self._notices:
             await self._send_text(self._notices.popleft())

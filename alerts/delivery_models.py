@@ -80,11 +80,14 @@ class Subscription(models.Model):
     class Transport(models.TextChoices):
         WEBHOOK = "webhook"
         GRPC = "grpc", "gRPC"
+        KAFKA = "kafka"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="subscriptions")
     transport = models.CharField(max_length=16, choices=Transport.choices)
-    url = models.CharField("address", max_length=2000)
+    url = models.CharField(
+        "address", max_length=2000, blank=True, help_text="A URL; by Kafka a topic, empty for the deployment's."
+    )
     sealed_secret = models.BinaryField(
         default=bytes, help_text="Sealed under the key-encryption key; never shown again. Empty: there is none."
     )
@@ -139,7 +142,7 @@ class Subscription(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.transport} {self.url}"
+        return f"{self.transport} {self.url}".strip()
 
     def wants(self, *, event_type: str, exam_id: str | None) -> bool:
         """Tell whether the filters let an alert of this type and exam through; an empty filter lets all through."""

@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models.functions import JSONObject
 
 from alerts import payload
 from alerts.evidence import link
 from alerts.live_access import Close, Hears, RefusalError, Viewer
 from alerts.models import Alert, Evidence, Incident, Review
-from sessions.models import ExamSession
+from sessions.check_in_serializers import ChallengeSerializer
+from sessions.models import Challenge, ExamSession
 
 PAGE = 100
 """Alerts read at a time; the next page is read when these have been taken."""
@@ -29,6 +31,7 @@ class News:
     messages: list[dict[str, Any]]
     sequence: int
     state: str
+    challenge: dict[str, Any] | None
     more: bool
 
 
@@ -39,6 +42,8 @@ class Position:
     sequence: int
     live_from: int
     state: str = ""
+    challenge: dict[str, Any] | None = None
+    """What was known of the latest challenge at check-in when it was told last."""
 
 
 def start(viewer: Viewer, after: str | None) -> Position:
@@ -64,10 +69,13 @@ def start(viewer: Viewer, after: str | None) -> Position:
 
 def read(viewer: Viewer, position: Position) -> News:
     """Read what is new since ``position``: the state if it changed, then alerts, live ones with their incidents."""
-    state = ExamSession.objects.filter(pk=viewer.session.pk).values_list("state", flat=True).first()
-    if state is None:
+    found = ExamSession.objects.filter(pk=viewer.session.pk).values_list("state", _latest_challenge()).first()
+    if found is None:
         raise RefusalError(Close.UNKNOWN_SESSION, "session_unknown", "The session was erased.")
+    state, challenge = found
     messages = [] if state == position.state else [_message("state", state_document(viewer))]
+    if challenge != position.challenge:
+        messages.append(_message("challenge", challenge_document(viewer)))
     alerts = list(_heard(viewer, Alert.objects.after(session_id=viewer.session.pk, sequence=position.sequence))[:PAGE])
     live = {alert.incident_id for alert in alerts if alert.sequence >= position.live_from}
     incidents = _incidents(viewer, live)
@@ -75,7 +83,20 @@ def read(viewer: Viewer, position: Position) -> News:
         if alert.sequence >= position.live_from and alert.incident_id in incidents:
             messages.append(_message("incident", incidents[alert.incident_id]))
         messages.append(_message("alert", alert_document(alert, pictures=viewer.sees_pictures)))
-    return News(messages, alerts[-1].sequence if alerts else position.sequence, state, more=len(alerts) == PAGE)
+    sequence = alerts[-1].sequence if alerts else position.sequence
+    return News(messages, sequence, state, challenge, more=len(alerts) == PAGE)
+
+
+def _latest_challenge() -> Subquery:
+    """Return what tells whether there is news of a session's latest challenge, in the query that reads its state."""
+    latest = Challenge.objects.filter(session=OuterRef("pk")).order_by("-issued_at")
+    return Subquery(latest.values(mark=JSONObject(id="id", outcome="outcome", steps="steps"))[:1])
+
+
+def challenge_document(viewer: Viewer) -> dict[str, Any]:
+    """Describe the session's latest challenge at check-in as it stands."""
+    latest = Challenge.objects.filter(session=viewer.session).latest("issued_at")
+    return dict(ChallengeSerializer(latest).data)
 
 
 def _message(kind: str, data: dict[str, Any]) -> dict[str, Any]:

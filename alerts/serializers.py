@@ -15,11 +15,11 @@ from enrollment.models import EXTERNAL_ID
 
 URL_LENGTH = 2000
 LIST_LENGTH = 100
-_ADDRESS = "Of a public host: http(s)://… for webhook, grpc(s)://host:port for grpc."
+_ADDRESS = "http(s)://… for webhook, grpc(s)://host:port for grpc; a topic for kafka, empty for the deployment's."
 
 
 class _SubscriptionFields(serializers.Serializer[Subscription]):
-    url = serializers.CharField(max_length=URL_LENGTH, help_text=_ADDRESS)
+    url = serializers.CharField(max_length=URL_LENGTH, required=False, allow_blank=True, help_text=_ADDRESS)
     secret = serializers.CharField(
         write_only=True,
         required=False,
@@ -63,11 +63,15 @@ class SubscriptionCreateSerializer(_SubscriptionFields):
         choices=["hmac-sha256", "ed25519"], required=False, help_text="The kind of a generated secret."
     )
 
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Ask for the address where there is no other to fall back on."""
+        if given["transport"] != Subscription.Transport.KAFKA and not given.get("url"):
+            raise serializers.ValidationError({"url": ["This field is required."]})
+        return given
+
 
 class SubscriptionUpdateSerializer(_SubscriptionFields):
     """What can be changed; fields that are left out stay as they are."""
-
-    url = serializers.CharField(max_length=URL_LENGTH, required=False, help_text=_ADDRESS)
 
 
 class HealthSerializer(serializers.Serializer[Subscription]):

@@ -24,8 +24,9 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
     url = forms.CharField(
         label="Address",
         max_length=2000,
+        required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="https://… for a webhook, grpcs://host:port for gRPC.",
+        help_text="https://… for a webhook, grpcs://host:port for gRPC; by Kafka a topic, empty: the deployment's.",
     )
     event_types = forms.MultipleChoiceField(
         choices=[(name, name) for name in EVENT_TYPES],
@@ -62,7 +63,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
         transport = given.get("transport") or self.instance.transport
-        if given.get("url") and transport:
+        if "url" in given and transport:
             try:
                 address_check(transport, given["url"])
             except Problem as problem:
@@ -81,8 +82,8 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
     def sealed(self, subscription: Subscription) -> Subscription:
         """Return the row with its secret: the given one, a generated one if it is new, else the one it has."""
         secret = self.cleaned_data["new_secret"]
-        if not secret and not subscription.sealed_secret:
-            secret = subscription.generated_secret = secret_choose(subscription.transport, None)  # type: ignore[attr-defined]
+        if not secret and not subscription.sealed_secret and (secret := secret_choose(subscription.transport, None)):
+            subscription.generated_secret = secret  # type: ignore[attr-defined]
         if secret:
             secret_set(subscription, secret)
             subscription.sealed_previous_secret, subscription.previous_secret_until = b"", None

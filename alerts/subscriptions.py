@@ -14,7 +14,7 @@ from accounts import keys
 from accounts.models import Organisation
 from accounts.problems import Problem
 from alerts import signing
-from alerts.addresses import AddressRefusedError
+from alerts.addresses import AddressRefusedError, TransportUnavailableError
 from alerts.models import Subscription
 from alerts.notice_types import NOTICE_TYPES
 from alerts.transports import TRANSPORTS
@@ -54,7 +54,7 @@ def subscription_create(
     *,
     organisation: Organisation,
     transport: str,
-    url: str,
+    url: str = "",
     secret: str | None = None,
     signature: str = signing.Kind.HMAC,
     event_types: Sequence[str] = (),
@@ -63,7 +63,8 @@ def subscription_create(
     """Make a subscription; return it and its secret, generated when none is given, empty if the transport has none.
 
     ``fields``: ``exam_ids``, ``ordered``, ``concurrency``, ``rate_per_s``, ``enabled``. ``signature`` is the kind of a
-    generated secret. Raises ``Problem``: ``address_refused``, ``secret_invalid`` or ``event_type_unknown``.
+    generated secret. Raises ``Problem``: ``address_refused``, ``transport_unavailable``, ``secret_invalid`` or
+    ``event_type_unknown``.
     """
     address_check(transport, url)
     event_types_check(event_types)
@@ -147,9 +148,14 @@ def secret_rotate(
 
 
 def address_check(transport: str, url: str) -> None:
-    """Raise ``Problem`` (``address_refused``) for an address that the transport never delivers to."""
+    """Raise ``Problem`` for an address that the transport never delivers to.
+
+    ``address_refused``, or ``transport_unavailable`` where the deployment is not set up for the transport.
+    """
     try:
         TRANSPORTS[transport].check(url)
+    except TransportUnavailableError as error:
+        raise Problem("transport_unavailable", str(error)) from None
     except AddressRefusedError as error:
         raise Problem("address_refused", str(error)) from None
 

@@ -30,7 +30,7 @@ from alerts.serializers import (
 )
 from alerts.subscriptions import subscription_create, subscription_delete, subscription_update
 
-_REFUSALS = ("address_refused", "secret_invalid", "event_type_unknown")
+_REFUSALS = ("address_refused", "transport_unavailable", "secret_invalid", "event_type_unknown")
 
 
 class SubscriptionsView(APIView):

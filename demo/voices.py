@@ -6,6 +6,7 @@ import ctypes
 import os
 import tempfile
 import threading
+from _ctypes import dlclose
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,12 +34,11 @@ class VoiceError(RuntimeError):
 
 
 def speak(text: str, *, voice: str) -> tuple[NDArray[np.float32], int]:
-    """Read ``text`` aloud; return samples in -1…1 and their rate in Hz.
+    """Read ``text`` aloud, the same each time; return samples in -1…1 and their rate in Hz.
 
     ``voice`` is one of eSpeak NG's names, with a variant if wanted: ``gmw/en``, ``gmw/en-US+f2``.
     """
-    with _lock, _data_path() as data_path:
-        library = ctypes.CDLL(espeakng_loader.get_library_path())
+    with _lock, _data_path() as data_path, _library() as library:
         rate = int(
             library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data_path), _INITIALIZE_DONT_EXIT)
         )
@@ -48,6 +48,16 @@ def speak(text: str, *, voice: str) -> tuple[NDArray[np.float32], int]:
             return _synthesise(library, text, voice), rate
         finally:
             library.espeak_Terminate()
+
+
+@contextmanager
+def _library() -> Iterator[ctypes.CDLL]:
+    """Load the library afresh: the flutter of one utterance's voice would go on in the next, other each time."""
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    try:
+        yield library
+    finally:
+        dlclose(library._handle)
 
 
 @contextmanager

@@ -15,4 +15,4 @@ def browser_observations(message: BrowserMessage) -> list[Observation]:
 
 def _measure(event: BrowserEvent) -> dict[str, Any]:
     told: dict[str, Any] = {"kind": event.kind, "ended": event.ended}
-    return told | ({"action": event.action} if event.action else {})
+    return told | ({"action": event.action} if event.action else {}) | event.details

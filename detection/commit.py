@@ -14,6 +14,7 @@ from django.utils import timezone
 from prometheus_client import Counter
 
 from alerts.services import incident_apply
+from detection.challenges import challenge_follow
 from detection.contexts import SessionContext
 from detection.engine import rules
 from detection.engine.observations import AUDIO, BROWSER, TECHNICAL, VIDEO, Observation, without_private
@@ -208,6 +209,7 @@ def _advance(row: _Row, batch: SessionBatch, observations: list[Observation], no
     closing = batch.closing and row.ended_at is not None and not row.closed
     step = rules.advance(rules.RulesState.from_dict(row.state), observations, policy, now=batch.now)
     LATE.inc(step.late)
+    state_changed |= challenge_follow(row.state, step.state.memory)
     changes = step.changes
     if closing:
         assert row.ended_at is not None

@@ -7,7 +7,7 @@ the UUID of its row (``ExamSession.id``), not by the name a platform gave it.
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 # Celery queues and task names. The gateway sends by name: it cannot import the tasks.
@@ -96,13 +96,20 @@ class Stream(enum.StrEnum):
 
 
 class Browser(enum.StrEnum):
-    """What a page tells of itself."""
+    """What is told about a page: by the page itself, or by the web side about what it asked the page to do."""
 
     TAB_HIDDEN = "TAB_HIDDEN"
     WINDOW_BLUR = "WINDOW_BLUR"
     FULLSCREEN_EXIT = "FULLSCREEN_EXIT"
     CLIPBOARD = "CLIPBOARD"
     SECOND_DISPLAY = "SECOND_DISPLAY"
+    VIRTUAL_CAMERA = "VIRTUAL_CAMERA"
+    """The camera in use is a program: ``product``, its name, and ``grade``, how surely it plays what it likes, 0 to 1.
+    ``ended``: the camera in use is none that is known."""
+    CHALLENGE = "CHALLENGE"
+    """By the web side: ``challenge_id``, ``prompts`` in their order, and ``expires_at``."""
+    CHALLENGE_STEP = "CHALLENGE_STEP"
+    """The page showed prompt number ``step`` of ``challenge_id``, counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +191,8 @@ class BrowserEvent:
     ended: bool = False
     action: str = ""
     """Of a use of the clipboard: ``copy``, ``cut`` or ``paste``."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else belongs to the kind, see ``Browser``."""
 
 
 @dataclass(frozen=True, slots=True)

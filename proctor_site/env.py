@@ -24,13 +24,17 @@ class ProctorEnv(Env):  # type: ignore[misc]  # django-environ ships no types
 
     def required(self, name: str) -> str:
         """Return the variable ``name``, or the content of the file ``NAME_FILE`` names; raise if neither is set."""
-        path = os.environ.get(f"{name}_FILE")
-        value = Path(path).read_text().strip() if path else str(self.str(name, default=""))
+        value = self.optional(name)
         if not value:
             raise ImproperlyConfigured(
                 f"{name} is not set. Set it in the environment or in .env; .env.example describes it."
             )
         return value
+
+    def optional(self, name: str) -> str:
+        """Return the variable ``name``, or the content of the file ``NAME_FILE`` names; empty if neither is set."""
+        path = os.environ.get(f"{name}_FILE")
+        return Path(path).read_text().strip() if path else str(self.str(name, default=""))
 
     def database(self, name: str) -> dict[str, Any]:
         """Return Django's description of the database whose address is in ``name`` or in the file of ``NAME_FILE``."""

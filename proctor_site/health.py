@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from redis.exceptions import RedisError
 
 from accounts.redis_client import get_redis
+from alerts import kafka_producer
 from detection import messages
 from proctor_site import heartbeats
 from proctor_site.answers import reads_only
@@ -41,8 +42,8 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @reads_only
 def health(request: HttpRequest) -> HttpResponse:
-    """Ask every part, each for at most ``PROBE_TIMEOUT_S``; 503 when one is down."""
-    running = {name: probe.start() for name, probe in _PROBES.items()}
+    """Ask every part, each for at most ``PROBE_TIMEOUT_S``; 503 when one is down that nothing goes without."""
+    running = {name: probe.start() for name, probe in _PROBES.items() if _is_configured(name)}
     deadline = time.monotonic() + PROBE_TIMEOUT_S
     parts = {name: _result(name, future, deadline) for name, future in running.items()}
     statuses = {part["status"] for part in parts.values()}
@@ -54,15 +55,24 @@ def health(request: HttpRequest) -> HttpResponse:
     )
 
 
+def _is_configured(name: str) -> bool:
+    return name != "kafka" or bool(settings.KAFKA_BOOTSTRAP_SERVERS)
+
+
 def _result(name: str, future: Future[Part], deadline: float) -> Part:
     try:
         return future.result(timeout=max(0.0, deadline - time.monotonic()))
     except FutureTimeout:
-        return {"status": DOWN, "reason": f"no answer within {PROBE_TIMEOUT_S:g} s"}
+        return {"status": _absent(name), "reason": f"no answer within {PROBE_TIMEOUT_S:g} s"}
     except (DatabaseError, RedisError, OSError) as error:
         # The message may carry addresses and user names: it goes to the log, not to whoever asks.
         logger.warning("Health: %s is down: %s", name, error)
-        return {"status": DOWN, "reason": "it does not answer"}
+        return {"status": _absent(name), "reason": "it does not answer"}
+
+
+def _absent(name: str) -> str:
+    """Return how to call a part that does not answer. Without Kafka nothing is lost: its alerts wait."""
+    return DEGRADED if name == "kafka" else DOWN
 
 
 class Probe:
@@ -134,6 +144,13 @@ def stream_part() -> Part:
     if not servers:
         return {"status": DEGRADED, "reason": "no gRPC server gave a sign of life", "servers": []}
     return {"status": UP, "servers": servers}
+
+
+def kafka_part() -> Part:
+    """Ask the cluster how many brokers it has."""
+    started = time.perf_counter()
+    brokers = kafka_producer.brokers(PROBE_TIMEOUT_S)
+    return {"status": UP, "brokers": brokers, "ms": _ms_since(started)}
 
 
 def sweeps_part() -> Part:
@@ -209,4 +226,5 @@ _PROBES: Final[dict[str, Probe]] = {
     "stream": Probe(stream_part),
     "beat": Probe(beat_part),
     "sweeps": Probe(sweeps_part),
+    "kafka": Probe(kafka_part),
 }

@@ -8,6 +8,7 @@ from zoneinfo import available_timezones
 
 from django.core.exceptions import ImproperlyConfigured
 
+from alerts import kafka_config
 from detection import messages
 from media_gateway import metrics_access
 from proctor_site.env import env
@@ -148,6 +149,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "SessionState": "sessions.models.ExamSession.State",
         "IncidentState": "alerts.models.Incident.State",
+        "ChallengeOutcome": "sessions.models.Challenge.Outcome",
+        "CheckInOutcome": "sessions.challenges.STANDINGS",
     },
     "SORT_OPERATIONS": False,
 }
@@ -235,6 +238,9 @@ GRPC_PUSH_KEY = env.str("GRPC_PUSH_KEY", default="")
 GRPC_KEEPALIVE_S = env.float("GRPC_KEEPALIVE_S", default=30.0)
 GRPC_MAX_STREAMS = env.int("GRPC_MAX_STREAMS", default=1000)
 KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", default="")
+KAFKA_ALERT_TOPIC = kafka_config.topic(env.str("KAFKA_ALERT_TOPIC", default="sdproctor.alerts"))
+KAFKA_ALLOWED_TOPICS = env.list("KAFKA_ALLOWED_TOPICS", default=[])
+KAFKA_CONFIG = kafka_config.parse(env.optional("KAFKA_CONFIG"))
 TRITON_ENABLED = env.bool("TRITON_ENABLED", default=False)
 if TRITON_ENABLED:
     raise ImproperlyConfigured("TRITON_ENABLED is true, but this version runs its models itself: set it to false.")

@@ -32,7 +32,8 @@ from accounts.admin_base import (
     link_to_list,
 )
 from accounts.problems import Problem
-from sessions.models import RISK_NOTE, Exam, ExamSession, ExamSessionQuerySet, MediaGap, Policy
+from sessions.challenges import STANDING_WORDS, check_in_outcome, steps_in_words
+from sessions.models import RISK_NOTE, Challenge, Exam, ExamSession, ExamSessionQuerySet, MediaGap, Policy
 from sessions.policy_form import PolicyForm, fieldsets
 from sessions.selectors import with_incident_counts
 from sessions.services import session_end
@@ -52,6 +53,24 @@ class GapInline(ReadOnlyInline):
     @admin.display(description="seconds")
     def seconds(self, gap: MediaGap) -> str:
         return f"{(gap.ended_at - gap.started_at).total_seconds():.1f}"
+
+
+class ChallengeInline(ReadOnlyInline):
+    """Tries at the challenge of check-in."""
+
+    model = Challenge
+    verbose_name_plural = "check-in"
+    fields = ["issued_at", "result", "movements"]
+    readonly_fields = ["result", "movements"]
+    ordering = ["issued_at"]
+
+    @admin.display(description="outcome")
+    def result(self, challenge: Challenge) -> str:
+        return challenge.settled
+
+    @admin.display(description="movements, and when each was seen")
+    def movements(self, challenge: Challenge) -> str:
+        return steps_in_words(challenge)
 
 
 @admin.register(ExamSession)
@@ -82,9 +101,20 @@ class SessionAdmin(ReadOnlyAdmin):
     ordering = ["-created_at"]
     actions = ["end"]
     actions_detail = ["end_now"]
-    inlines: ClassVar[list[Any]] = [GapInline]
+    inlines: ClassVar[list[Any]] = [ChallengeInline, GapInline]
     fieldsets = [
-        (None, {"fields": [("session_id", "state_badge"), ("candidate_link", "exam_link"), "risk_told", "unseen"]}),
+        (
+            None,
+            {
+                "fields": [
+                    ("session_id", "state_badge"),
+                    ("candidate_link", "exam_link"),
+                    "risk_told",
+                    "check_in",
+                    "unseen",
+                ]
+            },
+        ),
         ("Times", {"fields": [("created_at", "planned_end_at"), ("live_at", "ended_at"), "end_reason"]}),
         ("Record", {"classes": ["collapse"], "fields": ["id", "organisation", "closed_at"]}),
         ("Policy", {"classes": ["collapse"], "fields": [("policy_name", "policy_version"), "policy_text"]}),
@@ -102,9 +132,13 @@ class SessionAdmin(ReadOnlyAdmin):
         return None
 
     def get_inlines(self, request: HttpRequest, obj: ExamSession | None) -> list[Any]:
-        """Leave out the table of gaps where there are none: "not looked at" says so."""
-        empty = obj is None or not obj.media_gaps.exists()
-        return [inline for inline in self.inlines if not (empty and inline is GapInline)]
+        """Leave out the tables of gaps and of the check-in where they are empty: the lines above them say so."""
+        empty = set()
+        if obj is None or not obj.media_gaps.exists():
+            empty.add(GapInline)
+        if obj is None or not obj.challenges.exists():
+            empty.add(ChallengeInline)
+        return [inline for inline in self.inlines if inline not in empty]
 
     def has_end_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("exam_sessions.change_examsession")
@@ -139,6 +173,11 @@ class SessionAdmin(ReadOnlyAdmin):
     @admin.display(description="state")
     def state_badge(self, session: ExamSession) -> SafeString:
         return badge(session.state, STATE_COLOURS)
+
+    @admin.display(description="check-in")
+    def check_in(self, session: ExamSession) -> str:
+        """Say what became of the challenge; its tries are listed below."""
+        return STANDING_WORDS[check_in_outcome(session, list(session.challenges.order_by("issued_at")))]
 
     @admin.display(description="not looked at")
     def unseen(self, session: ExamSession) -> str:

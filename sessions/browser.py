@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from celery import current_app
 
 from accounts.problems import Problem
 from detection import messages
+from sessions.cameras import virtual_camera
 from sessions.models import ExamSession
 
+CAMERA: Final = "CAMERA"
+"""What the page tells of the camera in use; what goes on from here is ``VIRTUAL_CAMERA``, without the label."""
+TOLD: Final = (
+    messages.Browser.TAB_HIDDEN.value,
+    messages.Browser.WINDOW_BLUR.value,
+    messages.Browser.FULLSCREEN_EXIT.value,
+    messages.Browser.CLIPBOARD.value,
+    messages.Browser.SECOND_DISPLAY.value,
+    messages.Browser.CHALLENGE_STEP.value,
+    CAMERA,
+)
+"""What a page may tell."""
+NEEDED: Final[Mapping[str, tuple[str, ...]]] = {messages.Browser.CHALLENGE_STEP.value: ("challenge_id", "step")}
+"""Members of an event that belong to its type."""
 MAX_EVENTS: Final = 100
 """Per request."""
 MAX_AGE_S: Final = 3600.0
@@ -27,12 +42,15 @@ _PUBLISH_ONCE_MORE: Final = {"max_retries": 1, "interval_start": 0.0, "interval_
 
 @dataclass(frozen=True, slots=True)
 class PageEvent:
-    """One thing a page told. ``at``: Unix seconds on the page's clock."""
+    """One thing a page told. ``at``: Unix seconds on the page's clock. ``camera``: the label of the one in use."""
 
     kind: str
     at: float
     ended: bool = False
     action: str = ""
+    camera: str = ""
+    challenge_id: uuid.UUID | None = None
+    step: int | None = None
 
 
 def browser_events_send(
@@ -61,10 +79,10 @@ def browser_events_send(
 
 
 def _require_known(events: Sequence[PageEvent]) -> None:
-    known = [kind.value for kind in messages.Browser]
-    unknown = sorted({event.kind for event in events} - set(known))
+    unknown = sorted({event.kind for event in events} - set(TOLD))
     if unknown:
-        raise Problem("event_type_unknown", f"No event of a page: {', '.join(unknown)}.", unknown=unknown, known=known)
+        detail = f"No event of a page: {', '.join(unknown)}."
+        raise Problem("event_type_unknown", detail, unknown=unknown, known=list(TOLD))
 
 
 def _require_in_time(ages_s: Sequence[float]) -> None:
@@ -83,10 +101,27 @@ def _on_our_clock(
     for event, age_s in sorted(zip(events, ages_s, strict=True), key=lambda pair: -pair[1]):
         at = max(now - max(0.0, age_s), newest.get(event.kind, 0.0) + _TICK_S)
         newest[event.kind] = at
-        dated.append(messages.BrowserEvent(_event_id(session, event), event.kind, at, event.ended, event.action))
+        dated.append(_passed_on(_event_id(session, event), event, at))
     return tuple(dated)
+
+
+def _passed_on(event_id: str, event: PageEvent, at: float) -> messages.BrowserEvent:
+    """Write down what goes on to the workers: of a camera's label only the known program's name."""
+    if event.kind == CAMERA:
+        found = virtual_camera(event.camera)
+        details: dict[str, Any] = {} if found is None else {"product": found.product, "grade": found.grade}
+        return messages.BrowserEvent(
+            event_id, messages.Browser.VIRTUAL_CAMERA, at, ended=found is None, details=details
+        )
+    if event.kind == messages.Browser.CHALLENGE_STEP:
+        details = {"challenge_id": str(event.challenge_id), "step": event.step}
+        return messages.BrowserEvent(event_id, event.kind, at, details=details)
+    return messages.BrowserEvent(event_id, event.kind, at, event.ended, event.action)
 
 
 def _event_id(session: ExamSession, event: PageEvent) -> str:
     """Name an event by what the page said, so that one told twice is the same."""
-    return uuid.uuid5(session.id, f"{event.kind}:{event.ended}:{event.action}:{event.at!r}").hex
+    told = f"{event.kind}:{event.ended}:{event.action}:{event.at!r}"
+    if event.step is not None or event.camera:
+        told += f":{event.camera}:{event.challenge_id}:{event.step}"
+    return uuid.uuid5(session.id, told).hex

@@ -19,6 +19,9 @@ from sessions.weights import weights_named
 RISK_NOTE = "From 0 to 100, which sessions to look at first. It is no verdict: only a person decides."
 """What is said wherever a risk score is shown."""
 
+CHALLENGE_SETTLES = timedelta(seconds=15)
+"""How long after a challenge's time the last frames of it may still be analysed."""
+
 
 def default_policy_document() -> dict[str, Any]:
     """Return the document a new policy starts from."""
@@ -212,6 +215,36 @@ class ExamSession(models.Model):
     @property
     def policy_document(self) -> dict[str, Any]:
         return dict(self.policy)
+
+
+class Challenge(models.Model):
+    """One try at the challenge of check-in: which movements were asked for, and what became of each."""
+
+    class Outcome(models.TextChoices):
+        RUNNING = "running"
+        PASSED = "passed"
+        FAILED = "failed"
+        UNFINISHED = "unfinished"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="challenges")
+    session = models.ForeignKey(ExamSession, on_delete=models.CASCADE, related_name="challenges")
+    issued_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    outcome = models.CharField(max_length=16, choices=Outcome.choices, default=Outcome.RUNNING)
+    steps = models.JSONField(help_text="Per movement prompt, result, and in Unix seconds when it was shown and done.")
+
+    class Meta:
+        indexes = [models.Index(fields=["session", "-issued_at"], name="challenge_by_session")]
+
+    def __str__(self) -> str:
+        return f"{self.issued_at:%H:%M:%S} {self.outcome}"
+
+    @property
+    def settled(self) -> str:
+        """Return the outcome; one whose time is over and of which nothing more was heard is unfinished."""
+        is_over = timezone.now() > self.expires_at + CHALLENGE_SETTLES
+        return self.Outcome.UNFINISHED.value if is_over and self.outcome == self.Outcome.RUNNING else self.outcome
 
 
 class MediaGap(models.Model):

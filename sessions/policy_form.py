@@ -120,7 +120,16 @@ def _lines(names: list[str]) -> list[tuple[str, ...]]:
     return [tuple(names[at : at + size]) for at in range(0, len(names), size)]
 
 
+_TITLES = {
+    "rules": "Rule",
+    "detectors": "Detector",
+    "sampling": "Sampling",
+    "page": "Candidate's page",
+    "check_in": "Check-in",
+    "": "Time",
+}
+
+
 def _title(section: str) -> str:
     kind, _, name = section.partition(".")
-    titles = {"rules": "Rule", "detectors": "Detector", "sampling": "Sampling", "page": "Candidate's page", "": "Time"}
-    return f"{titles.get(kind, kind)} {name}".strip()
+    return f"{_TITLES.get(kind, kind)} {name}".strip()

@@ -94,6 +94,14 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "Another voice speaks than the one learnt in the session: the comparison score (cosine), -1 to 1, is <b>below "
         f"enter</b> in two comparisons, and calm again at exit or more. A higher number accuses sooner. {_TIMES}"
     ),
+    "rules.WHISPER": (
+        "Somebody whispers: the share of a window's sound that is speech without any pitch is <b>enter or more</b> in "
+        f"three windows together, and calm again below exit. Measured on generated whispers alone. {_TIMES}"
+    ),
+    "rules.NOTIFICATION_SOUND": (
+        "A sound like that of a telephone's notification: the share of its power in a few steady tones is <b>enter or "
+        f"more</b>, and calm again below exit. Measured mostly on generated sounds. {_TIMES}"
+    ),
     "rules.LOOPED_AUDIO": (
         "The sound repeats itself, as a recording played in a loop does: the seconds on end that are what was before "
         f"are <b>enter or more</b>, and calm again below exit. {_TIMES}"
@@ -112,6 +120,11 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "rules.PRESENTATION_ATTACK": (
         "A print, a screen or a recording instead of a person: the evidence gathered over the last seconds, 0 to 1, is "
         f"<b>enter or more</b>, and calm again below exit. A lower number accuses sooner. {_TIMES}"
+    ),
+    "rules.CHALLENGE_FAILED": (
+        "A challenge at check-in was begun and movements were not seen in time: their number is <b>enter or more</b>. "
+        "Off by default: light, distance and stiff necks fail it too. Whoever does not begin one, or breaks it off, is "
+        f"never reported. {_TIMES}"
     ),
     "rules.CAMERA_COVERED": (
         "Technical: the lens is covered: the detail in the picture relative to its brightness, 0 to 1, is <b>below "
@@ -139,6 +152,18 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "apart are one incident; leave enter and exit at 1 and hold at 0."
     ),
     "rules.SECOND_DISPLAY": f"The computer has more than one display (1) or not (0), where the browser tells. {_TOLD}",
+    "rules.VIRTUAL_CAMERA": (
+        "The camera in use bears the name of a program that can play recordings (1), of one that usually hands on a "
+        "real camera's picture, from a telephone or with another background (0.5), or of none that is known (0). With "
+        "<b>enter</b> and <b>exit</b> at 0.5 both kinds are reported. Names can be changed: it proves nothing, either "
+        f"way. {_TIMES}"
+    ),
+    "check_in": (
+        "Once the camera is live, the candidate's page offers a challenge: so many movements of the head in a drawn "
+        "order, each within <b>step</b> seconds. Nobody has to take it, and nobody is held up by it; what became of it "
+        "is shown with the session. Switch it off, or give more time, for candidates who cannot move so, by an "
+        "accommodation."
+    ),
     "page": (
         "<b>In front</b>: the candidate's page must stay in front, full screen, as when the exam is sat on paper or "
         "aloud; then the page itself reports that it is hidden or left. Off: the exam is sat in another tab or window, "
@@ -184,6 +209,11 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "While somebody speaks, a second voice is looked for each <b>interval</b> seconds in the ten before; "
         "MULTIPLE_SPEAKERS and UNKNOWN_VOICE need it."
     ),
+    "detectors.whisper": (
+        "Speech of which at most the share <b>max voiced</b> has a pitch is whispered; it is looked at only where the "
+        "rule WHISPER is on."
+    ),
+    "detectors.tones": "Whether sounds of notifications are sought, where the rule NOTIFICATION_SOUND is on.",
     "detectors.sounds": "Whether the sound's fingerprint is taken; LOOPED_AUDIO needs it.",
     "detectors.transcript": (
         "Off unless you ask for it, and candidates are told. While somebody speaks, ten seconds are written down every "

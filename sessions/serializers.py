@@ -11,10 +11,10 @@ from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_fiel
 from rest_framework import serializers
 
 from detection.engine.policy import EventType, Policy
-from detection.messages import Browser
 from enrollment.serializers import ExternalIdField
-from sessions import joining
-from sessions.browser import MAX_AGE_S, MAX_EVENTS, PageEvent
+from sessions import challenges, joining
+from sessions.browser import MAX_AGE_S, MAX_EVENTS, NEEDED, TOLD, PageEvent
+from sessions.check_in_serializers import CheckInSerializer
 from sessions.models import RISK_NOTE, ExamSession
 from sessions.selectors import gaps_summarise, incidents_count
 from sessions.services import PLANNED
@@ -196,10 +196,17 @@ class SessionSerializer(SessionTimesSerializer):
     enroll_on_join = serializers.BooleanField()
     policy_document = serializers.DictField(help_text="The policy with this session's overrides and accommodations.")
     accommodations = serializers.DictField(help_text="What of it are the candidate's own exceptions.")
+    check_in = serializers.SerializerMethodField()
     gaps = serializers.SerializerMethodField()
     risk_score = serializers.FloatField(help_text=RISK_NOTE)
     risk_note = serializers.SerializerMethodField(help_text="What the score is for, to be shown with it.")
     incidents = serializers.SerializerMethodField()
+
+    @extend_schema_field(CheckInSerializer)
+    def get_check_in(self, session: ExamSession) -> dict[str, Any]:
+        tries = list(session.challenges.order_by("issued_at"))
+        standing = challenges.check_in_outcome(session, tries)
+        return dict(CheckInSerializer({"outcome": standing, "tries": tries}).data)
 
     @extend_schema_field(GapsSerializer)
     def get_gaps(self, session: ExamSession) -> dict[str, Any]:
@@ -229,12 +236,17 @@ class JoiningSerializer(_JoinableSerializer):
     ended_at = serializers.DateTimeField(allow_null=True)
     organisation = serializers.SerializerMethodField(help_text="Who invited the candidate; null while it has no name.")
     watched = serializers.SerializerMethodField(help_text="The kinds of incident that are looked for.")
+    check_in = serializers.SerializerMethodField(help_text="Whether a challenge may be begun now.")
     page_in_front = serializers.SerializerMethodField(help_text="Whether the page must stay in front, full screen.")
 
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_organisation(self, session: ExamSession) -> str | None:
         name = session.organisation.name
         return None if name == UNNAMED else name
+
+    @extend_schema_field(serializers.BooleanField())
+    def get_check_in(self, session: ExamSession) -> bool:
+        return challenges.challenge_is_open(session)
 
     @extend_schema_field(serializers.BooleanField())
     def get_page_in_front(self, session: ExamSession) -> bool:
@@ -260,12 +272,32 @@ class MomentField(serializers.DateTimeField):
 class PageEventSerializer(serializers.Serializer[Any]):
     """One thing that the exam's page noticed."""
 
-    type = serializers.CharField(max_length=32, help_text=f"One of {', '.join(Browser)}.")
+    type = serializers.CharField(max_length=32, help_text=f"One of {', '.join(TOLD)}.")
     at = MomentField(help_text=f"When, on the page's clock; told at most {MAX_AGE_S / 60:g} minutes later.")
     ended = serializers.BooleanField(default=False, help_text="It is over.")
     action = serializers.ChoiceField(
         choices=["copy", "cut", "paste"], default="", help_text="Of CLIPBOARD. What was copied is nobody's business."
     )
+    camera = serializers.CharField(
+        default="",
+        allow_blank=True,
+        max_length=256,
+        help_text="Of CAMERA: `MediaStreamTrack.label`. Kept is the name of a known program only.",
+    )
+    challenge_id = serializers.UUIDField(required=False, help_text="Of CHALLENGE_STEP.")
+    step = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=9,
+        help_text="Of CHALLENGE_STEP: which movement is asked for from now on.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Require what belongs to the type."""
+        missing = [name for name in NEEDED.get(attrs["type"], ()) if name not in attrs]
+        if missing:
+            raise serializers.ValidationError(dict.fromkeys(missing, "This field is required with this type."))
+        return attrs
 
 
 class PageEventsSerializer(serializers.Serializer[Any]):

@@ -11,6 +11,7 @@ urlpatterns = [
     path("session/<str:session_id>", views.SessionView.as_view(), name="session"),
     path("session/<str:session_id>/end", views.SessionEndView.as_view(), name="session-end"),
     path("session/<str:session_id>/enroll", views.SessionEnrollView.as_view(), name="session-enroll"),
+    path("session/<str:session_id>/challenge", views.SessionChallengeView.as_view(), name="session-challenge"),
     path("session/<str:session_id>/events", views.SessionEventsView.as_view(), name="session-events"),
     path("admin/sessions", views.SessionListView.as_view(), name="admin-sessions"),
 ]

@@ -22,6 +22,8 @@ from enrollment.views import GATE_CODES
 from sessions import serializers
 from sessions.auth import JoinPrincipal, JoinsOnly, JoinsOrHasScope, JoinTokenAuthentication
 from sessions.browser import browser_events_send
+from sessions.challenges import challenge_begin
+from sessions.check_in_serializers import ChallengeBegunSerializer
 from sessions.models import ExamSession, as_uuid
 from sessions.policies import accommodations_set, policy_default
 from sessions.selectors import session_find, sessions_list
@@ -147,6 +149,30 @@ class SessionEnrollView(APIView):
         return Response(candidates.EnrolledSerializer(enrolled).data, status=201)
 
 
+class SessionChallengeView(APIView):
+    """Begin the challenge of check-in."""
+
+    authentication_classes = [JoinTokenAuthentication]
+    permission_classes = [JoinsOnly]
+    throttle_classes = [EventsLimit]
+
+    @extend_schema(
+        operation_id="session_challenge",
+        summary="Begin the challenge at check-in",
+        description="Draws some movements in an order that nobody knows before, and that expires soon. The page shows "
+        "one after the other and tells of each with an event `CHALLENGE_STEP`; whether it was done is seen in the "
+        "frames, and the live socket tells. Three tries, in the first ten minutes.",
+        tags=["sessions"],
+        request=None,
+        responses={201: ChallengeBegunSerializer}
+        | problem_responses("session_ended", "challenge_closed", "queue_unavailable", *_TOKEN_CODES),
+    )
+    def post(self, request: Request, session_id: str) -> Response:
+        """Begin the challenge of check-in."""
+        challenge = challenge_begin(session=_own_session(request, session_id))
+        return Response(ChallengeBegunSerializer(challenge).data, status=201)
+
+
 class SessionEventsView(APIView):
     """Take what the exam's page tells of itself."""
 
@@ -160,7 +186,9 @@ class SessionEventsView(APIView):
         summary="Tell what the exam's page notices",
         description="That it was hidden, lost the focus or the full screen, that there is a second display: each once "
         "when it begins and once, with `ended`, when it is over; what stands, stands until then. `CLIPBOARD` is a "
-        "moment. The answer comes as soon as the queue has it; on 503 send the same again: told twice counts once.",
+        "moment; `CAMERA` names the camera in use whenever that changes, and `CHALLENGE_STEP` tells which movement of "
+        "a challenge is asked for from now on. The answer comes as soon as the queue has it; on 503 send the same "
+        "again: told twice counts once.",
         tags=["sessions"],
         request=serializers.PageEventsSerializer,
         responses={202: serializers.PageEventsTakenSerializer}

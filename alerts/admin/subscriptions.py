@@ -80,7 +80,7 @@ class SubscriptionAdmin(OrganisationScopedAdmin):
 
     @admin.display(ordering="url")
     def address(self, subscription: Subscription) -> str:
-        return subscription.url
+        return subscription.url or "the deployment's topic"
 
     @admin.display(description="only")
     def filters(self, subscription: Subscription) -> str:

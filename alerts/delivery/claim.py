@@ -149,12 +149,18 @@ def _room(row: Subscription, now: datetime, calls_each: int, made: Claim) -> _Ro
         return _Room(1, 1)  # the probe
     items = calls * TRANSPORTS[row.transport].MAX_BATCH
     if row.rate_per_s is not None:
-        used_at = max(row.rate_used_at or now, now - timedelta(seconds=BURST_S))
+        used_at = _rate_used_at(row, now)
         if (saved := int((now - used_at).total_seconds() * row.rate_per_s)) < 1:
             made.again_s[row.id] = (used_at - now).total_seconds() + 1 / row.rate_per_s
             return None
         items = min(items, saved)
     return _Room(calls, items)
+
+
+def _rate_used_at(row: Subscription, now: datetime) -> datetime:
+    """Return up to which moment the rate is used up; what is older than the burst is lost."""
+    oldest = now - timedelta(seconds=BURST_S)
+    return max(row.rate_used_at or oldest, oldest)
 
 
 def _pick(
@@ -233,8 +239,8 @@ def _take(
         lease = uuid.uuid4()
         subscription.calls[str(lease)] = (now + LEASE).timestamp()
         if subscription.rate_per_s is not None:
-            used_at = max(subscription.rate_used_at or now, now - timedelta(seconds=BURST_S))
-            subscription.rate_used_at = used_at + timedelta(seconds=len(batch) / subscription.rate_per_s)
+            spent = timedelta(seconds=len(batch) / subscription.rate_per_s)
+            subscription.rate_used_at = _rate_used_at(subscription, now) + spent
         items = []
         for row in batch:
             message = dataclasses.replace(messages[row.event_id], address=subscription.url, secrets=secrets)

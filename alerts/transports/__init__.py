@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from alerts.outgoing import Transport
-from alerts.transports import grpc, webhook
+from alerts.transports import grpc, kafka, webhook
 
-TRANSPORTS: Mapping[str, Transport] = {"webhook": webhook, "grpc": grpc}
+TRANSPORTS: Mapping[str, Transport] = {"webhook": webhook, "grpc": grpc, "kafka": kafka}
 """By ``Subscription.transport``."""

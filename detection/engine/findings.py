@@ -181,15 +181,26 @@ def change(track: Track, event: EventType, rule: Rule, policy: RulePolicy, ended
 
 
 def _model(track: Track, rule: Rule) -> str:
-    """Return the network that measured what was decided on: the rule's usual one, unless the measure names another."""
-    measure = track.measures.get("decision", {}).get(rule.detector)
-    return str(measure.get("model") or rule.model) if isinstance(measure, Mapping) else rule.model
+    """Return the network that measured what was decided on: the rule's usual one, unless a measure names another.
+
+    A decision may fall on a sample that its network did not look at; then the onset or the peak names it.
+    """
+    for moment in ("decision", "onset", "peak"):
+        measure = track.measures.get(moment, {}).get(rule.detector)
+        if isinstance(measure, Mapping) and measure.get("model"):
+            return str(measure["model"])
+    return rule.model
 
 
 def reason(rule: Rule, observation: Observation) -> dict[str, Any]:
-    """Return the part of an observation that a finding keeps: its own detector's measure, or the technical event."""
+    """Return the part of an observation that a finding keeps: its own detector's measure, or the technical event.
+
+    What a learner derived names the network that measured what it was derived from, where that is not the usual one.
+    """
     for name in (rule.detector, TECHNICAL):
         measure = observation.measures.get(name)
         if isinstance(measure, Mapping):
-            return {name: {key: value for key, value in measure.items() if key not in _LEFT_OUT}}
+            source = observation.measures.get(rule.source)
+            named = {"model": source["model"]} if isinstance(source, Mapping) and source.get("model") else {}
+            return {name: {**named, **{key: value for key, value in measure.items() if key not in _LEFT_OUT}}}
     return {}

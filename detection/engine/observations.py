@@ -27,13 +27,16 @@ ERRORS = "errors"
 
 PRIVATE = frozenset({"embedding", "fingerprint", "blocks", "surroundings"})
 """Keys of a measure that learners may see and nobody else: never stored with a detection or an incident."""
+INCIDENTS_ALONE = frozenset({"text"})
+"""Keys that are stored with the incident whose reason they are, for as long as it is kept, and not with a detection."""
+_UNSTORED = PRIVATE | INCIDENTS_ALONE
 
 
 def without_private(measures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an observation's measures without what is for learners only."""
+    """Return an observation's measures as they are stored: without what is for learners or for an incident alone."""
     return {
-        name: {key: value for key, value in measure.items() if key not in PRIVATE}
-        if isinstance(measure, Mapping) and not PRIVATE.isdisjoint(measure)
+        name: {key: value for key, value in measure.items() if key not in _UNSTORED}
+        if isinstance(measure, Mapping) and not _UNSTORED.isdisjoint(measure)
         else measure
         for name, measure in measures.items()
     }

@@ -43,10 +43,12 @@ class EventType(enum.StrEnum):
     BODY_MOVEMENT = "BODY_MOVEMENT"
     SPEECH_OFF_CAMERA = "SPEECH_OFF_CAMERA"
     LIPS_MOVING = "LIPS_MOVING"
+    WHISPER = "WHISPER"
     SPEECH_DETECTED = "SPEECH_DETECTED"
     MULTIPLE_SPEAKERS = "MULTIPLE_SPEAKERS"
     UNKNOWN_VOICE = "UNKNOWN_VOICE"
     LOOPED_AUDIO = "LOOPED_AUDIO"
+    NOTIFICATION_SOUND = "NOTIFICATION_SOUND"
     KEYWORD_SPOKEN = "KEYWORD_SPOKEN"
     CONNECTION_LOST = "CONNECTION_LOST"
     CAMERA_LOST = "CAMERA_LOST"
@@ -56,7 +58,9 @@ class EventType(enum.StrEnum):
     FULLSCREEN_EXIT = "FULLSCREEN_EXIT"
     CLIPBOARD = "CLIPBOARD"
     SECOND_DISPLAY = "SECOND_DISPLAY"
+    VIRTUAL_CAMERA = "VIRTUAL_CAMERA"
     PRESENTATION_ATTACK = "PRESENTATION_ATTACK"
+    CHALLENGE_FAILED = "CHALLENGE_FAILED"
     CAMERA_COVERED = "CAMERA_COVERED"
     CAMERA_STATIC = "CAMERA_STATIC"
     LOW_LIGHT = "LOW_LIGHT"
@@ -84,9 +88,12 @@ BROWSER_EVENTS = frozenset(
         EventType.FULLSCREEN_EXIT,
         EventType.CLIPBOARD,
         EventType.SECOND_DISPLAY,
+        EventType.VIRTUAL_CAMERA,
     }
 )
-"""What the exam's page tells of itself. Nothing is measured: it is so (1) or it is not (0)."""
+"""What the exam's page tells of itself. Nothing is measured: it is so (1) or it is not (0).
+
+``VIRTUAL_CAMERA`` has something between: 0.5 for programs that usually hand on a real camera's picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +123,18 @@ SCALES: Mapping[EventType, Scale] = {
     EventType.BODY_MOVEMENT: Scale(0, 100, below=False),  # times the candidate's own usual movement
     EventType.SPEECH_OFF_CAMERA: Scale(0, 1, below=False),  # share of speech, less the lips' movement
     EventType.LIPS_MOVING: Scale(0, 1, below=False),  # the lips' movement, less heard speech
+    EventType.WHISPER: Scale(0, 1, below=False),  # share of an audio window
     EventType.SPEECH_DETECTED: Scale(0, 1, below=False),  # share of an audio window
     EventType.MULTIPLE_SPEAKERS: Scale(0, 30, below=False),  # seconds of a second voice in the last half minute
     EventType.UNKNOWN_VOICE: Scale(-1, 1, below=True),  # cosine with the voice learnt
     EventType.LOOPED_AUDIO: Scale(0, 600, below=False),  # seconds on end that repeat what was before
+    EventType.NOTIFICATION_SOUND: Scale(0, 1, below=False),  # share of the sound in steady tones
     EventType.KEYWORD_SPOKEN: Scale(0, 50, below=False),  # different keywords in what was said
     EventType.CONNECTION_LOST: Scale(0, 1, below=False),  # 1: lost
     EventType.CAMERA_LOST: Scale(0, 1, below=False),  # 1: stopped
     EventType.MICROPHONE_SILENT: Scale(-120, 0, below=True),  # dBFS
     EventType.PRESENTATION_ATTACK: Scale(0, 1, below=False),  # pooled evidence
+    EventType.CHALLENGE_FAILED: Scale(0, 5, below=False),  # movements asked for at check-in that were not seen
     EventType.CAMERA_COVERED: Scale(0, 1, below=True),  # detail relative to brightness
     EventType.CAMERA_STATIC: Scale(0, 3600, below=False),  # seconds without change
     EventType.LOW_LIGHT: Scale(0, 255, below=True),  # grey value of the face, or of the brighter parts
@@ -280,6 +290,23 @@ class SpeechParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class WhisperParameters:
+    """What counts as whispered."""
+
+    enabled: bool = True
+    max_voiced: float = number(0.12, low=0, high=0.5)
+    """Up to this share of speech with a pitch it is whispered. Of 232 seconds of meetings four had so little, never two
+    in a row; of a generated whisper almost all have."""
+
+
+@dataclass(frozen=True, slots=True)
+class TonesParameters:
+    """Sounds of notifications have nothing to set but whether they are sought."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SpeakersParameters:
     """When a second voice is looked for."""
 
@@ -338,6 +365,17 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckIn:
+    """The challenge that the candidate's page offers once the camera is live: some movements in a drawn order."""
+
+    enabled: bool = True
+    steps: float = number(3.0, low=1, high=5)
+    """How many movements; a broken number counts as the next lower one."""
+    step_s: float = number(8.0, low=3, high=60)
+    """How long each may take. Who moves slowly is given more by an accommodation."""
+
+
+@dataclass(frozen=True, slots=True)
 class Detectors:
     """One section per detector, under the detector's name."""
 
@@ -352,9 +390,11 @@ class Detectors:
     objects: ObjectsParameters = field(default_factory=ObjectsParameters)
     body: BodyParameters = field(default_factory=BodyParameters)
     speech: SpeechParameters = field(default_factory=SpeechParameters)
+    whisper: WhisperParameters = field(default_factory=WhisperParameters)
     speakers: SpeakersParameters = field(default_factory=SpeakersParameters)
     voice: VoiceParameters = field(default_factory=VoiceParameters)
     sounds: SoundsParameters = field(default_factory=SoundsParameters)
+    tones: TonesParameters = field(default_factory=TonesParameters)
     transcript: TranscriptParameters = field(default_factory=TranscriptParameters)
     level: LevelParameters = field(default_factory=LevelParameters)
 
@@ -402,6 +442,9 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     # labelled recordings, and chewing moves lips too.
     EventType.SPEECH_OFF_CAMERA: _rule(0.5, 0.35, hold_s=3.0, release_s=2.0, severity=0.6, enabled=False),
     EventType.LIPS_MOVING: _rule(0.7, 0.5, hold_s=4.0, release_s=2.0, severity=0.2, enabled=False),
+    # Off: no recordings of people who whisper could be had. Three seconds on end, since single ones of ordinary speech
+    # have no pitch either.
+    EventType.WHISPER: _rule(0.25, 0.25, hold_s=2.0, release_s=3.0, severity=0.5, enabled=False),
     # Half a second of speech in a second; a cough or one word does not hold. People pause up to two seconds.
     EventType.SPEECH_DETECTED: _rule(0.5, 0.35, hold_s=1.0, release_s=2.0, severity=0.4),
     # A second voice for a second in half a minute; a short word at once with the first may be a mistake of hearing.
@@ -411,6 +454,8 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     EventType.UNKNOWN_VOICE: _rule(0.25, 0.35, hold_s=0.0, release_s=5.0, severity=0.6, enabled=False),
     # In 18 minutes of live rooms, meetings and steady noises nothing was alike for more than two seconds on end.
     EventType.LOOPED_AUDIO: _rule(6.0, 3.0, hold_s=0.0, release_s=5.0, severity=0.7),
+    # Off: in five minutes of meetings one sound was taken for a notification, and few real ones could be had.
+    EventType.NOTIFICATION_SOUND: _rule(0.6, 0.6, hold_s=0.0, release_s=2.0, severity=0.3, enabled=False),
     # It says something only where the policy names words. Ten seconds are heard every five, so that one word is heard
     # twice: within ten seconds it is one incident.
     EventType.KEYWORD_SPOKEN: _rule(1, 1, hold_s=0.0, release_s=10.0, severity=0.6),
@@ -430,8 +475,12 @@ DEFAULT_RULES: Mapping[EventType, RulePolicy] = {
     EventType.CLIPBOARD: _rule(1, 1, hold_s=0.0, release_s=10.0, severity=0.4),
     # Displays come and go for seconds when a computer wakes up or a cable moves.
     EventType.SECOND_DISPLAY: _rule(1, 1, hold_s=5.0, release_s=5.0, severity=0.3),
+    # A program that can play recordings; with 0.5 those that hand on a telephone's or an improved picture count too.
+    EventType.VIRTUAL_CAMERA: _rule(1, 1, hold_s=1.0, release_s=1.0, severity=0.4),
     # Half is undecided. What it is read from was gathered over eight seconds and more.
     EventType.PRESENTATION_ATTACK: _rule(0.65, 0.5, hold_s=2.0, release_s=5.0, severity=0.9),
+    # Off: how often people who are there fail it has not been measured on people, and some cannot turn their heads.
+    EventType.CHALLENGE_FAILED: _rule(1, 1, hold_s=0.0, release_s=0.0, severity=0.2, enabled=False),
     # Photographs and clips have 0.2 and more; a hand, tape or a closed shutter before the lens far less.
     EventType.CAMERA_COVERED: _rule(0.05, 0.07, hold_s=2.0, release_s=1.0, severity=0.4),
     # A person in view moves; what does not change by half a grey value for so long is no live picture.
@@ -451,6 +500,7 @@ class Policy:
     sampling: Sampling = field(default_factory=Sampling)
     detectors: Detectors = field(default_factory=Detectors)
     page: Page = field(default_factory=Page)
+    check_in: CheckIn = field(default_factory=CheckIn)
     lateness_s: float = number(1.0, low=0, high=10)
     """How long the rules wait for a sample that is missing, so that what arrives out of order still counts."""
     gap_s: float = number(5.0, low=1, high=60)
@@ -463,6 +513,7 @@ class Policy:
             "sampling": dataclasses.asdict(self.sampling),
             "detectors": dataclasses.asdict(self.detectors, dict_factory=_json_able),
             "page": dataclasses.asdict(self.page),
+            "check_in": dataclasses.asdict(self.check_in),
             "lateness_s": self.lateness_s,
             "gap_s": self.gap_s,
         }

@@ -47,7 +47,7 @@ class Rule:
     detector: str
     """Whose measure is kept as the reason."""
     model: str = ""
-    """Which network measured it; empty: none."""
+    """Which network measured it, if no other takes its place; empty: none."""
     read: Callable[[Observation], Reading | None] = lambda _observation: None
     standing: Callable[[Link], float | None] = lambda _link: None
     min_samples: int = 1
@@ -58,6 +58,8 @@ class Rule:
     """While one of these is suspected or open this rule says nothing: one trouble is one incident."""
     is_moment: bool = False
     """Whether what is read is over as soon as it is read."""
+    source: str = ""
+    """Where ``detector`` is a learner: the detector whose measures it learns from, and whose network may be another."""
 
 
 def _at(observation: Observation, value: Any) -> Reading | None:
@@ -147,6 +149,18 @@ def _speech_share(observation: Observation) -> Reading | None:
     )
 
 
+def _whispered(observation: Observation) -> Reading | None:
+    share = _measure(observation, "whisper").get("share")
+    return None if share is None else Reading(float(share), *observation.span)
+
+
+def _notification(observation: Observation) -> Reading | None:
+    tones = _measure(observation, "tones")
+    if tones.get("started_at") is None:
+        return None if tones.get("share") is None else Reading(0.0, *observation.span)
+    return Reading(float(tones["share"]), float(tones["started_at"]), float(tones["ended_at"]))
+
+
 def _second_voice(observation: Observation) -> Reading | None:
     return _learnt(observation, "conversation", "second_s")
 
@@ -212,6 +226,23 @@ def _attack(observation: Observation) -> Reading | None:
     return _at(observation, _measure(observation, "liveness_pool").get("attack"))
 
 
+def _missed(observation: Observation) -> Reading | None:
+    """Read how many movements of the challenge were not seen, from when the first of them was asked for."""
+    challenge = _measure(observation, "challenge")
+    if challenge.get("missed") is None:
+        return None
+    since = challenge.get("missed_since", observation.captured_at)
+    return Reading(float(challenge["missed"]), float(since), observation.captured_at)
+
+
+def _virtual_camera(observation: Observation) -> Reading | None:
+    """Read how surely the camera is a program: the grade of the one whose name the page told; 0 for any other."""
+    told = _measure(observation, BROWSER)
+    if told.get("kind") != EventType.VIRTUAL_CAMERA:
+        return None
+    return _at(observation, 0.0 if told.get("ended") else told.get("grade", 1.0))
+
+
 def _told(kind: EventType) -> Callable[[Observation], Reading | None]:
     """Make the reader of what a page tells of this kind: 1 from when it began, 0 from when it was over."""
 
@@ -252,7 +283,7 @@ RULES: Mapping[EventType, Rule] = {
         yields_to=(EventType.CAMERA_COVERED, EventType.LOW_LIGHT),
     ),
     EventType.NO_FACE: Rule(VIDEO, "faces", FACE_DETECTOR, _possible_faces, yields_to=(EventType.CAMERA_COVERED,)),
-    EventType.MULTIPLE_PERSONS: Rule(VIDEO, "persons", FACE_DETECTOR, _people),
+    EventType.MULTIPLE_PERSONS: Rule(VIDEO, "persons", FACE_DETECTOR, _people, source="faces"),
     EventType.FACE_PARTIAL: Rule(VIDEO, "faces", FACE_DETECTOR, _visible_share, yields_to=(EventType.NO_FACE,)),
     EventType.FACE_TOO_FAR: Rule(VIDEO, "faces", FACE_DETECTOR, _width_px, yields_to=(EventType.NO_FACE,)),
     EventType.FACE_MISMATCH: Rule(VIDEO, "identity", FACE_EMBEDDER, _pooled_similarity),
@@ -271,9 +302,16 @@ RULES: Mapping[EventType, Rule] = {
             EventType.FACE_MISMATCH,
         ),
     ),
-    EventType.PRESENTATION_ATTACK: Rule(VIDEO, "liveness_pool", LIVENESS, _attack, min_samples=3),
+    EventType.PRESENTATION_ATTACK: Rule(VIDEO, "liveness_pool", LIVENESS, _attack, min_samples=3, source="liveness"),
+    EventType.CHALLENGE_FAILED: Rule(VIDEO, "challenge", FACE_LANDMARKER, _missed, source="head_pose"),
     EventType.HEAD_TURNED: Rule(
-        VIDEO, "head_line", FACE_LANDMARKER, _off_deg("head_line"), min_samples=3, yields_to=(EventType.NO_FACE,)
+        VIDEO,
+        "head_line",
+        FACE_LANDMARKER,
+        _off_deg("head_line"),
+        min_samples=3,
+        yields_to=(EventType.NO_FACE,),
+        source="head_pose",
     ),
     EventType.GAZE_OFF_SCREEN: Rule(
         VIDEO,
@@ -282,12 +320,19 @@ RULES: Mapping[EventType, Rule] = {
         _off_deg("gaze_line"),
         min_samples=3,
         yields_to=(EventType.NO_FACE, EventType.HEAD_TURNED),
+        source="gaze",
     ),
-    EventType.PHONE: Rule(VIDEO, "objects_seen", OBJECT_DETECTOR, _thing("phone")),
-    EventType.BOOK: Rule(VIDEO, "objects_seen", OBJECT_DETECTOR, _thing("book")),
-    EventType.SECOND_SCREEN: Rule(VIDEO, "objects_seen", OBJECT_DETECTOR, _thing("screen")),
+    EventType.PHONE: Rule(VIDEO, "objects_seen", OBJECT_DETECTOR, _thing("phone"), source="objects"),
+    EventType.BOOK: Rule(VIDEO, "objects_seen", OBJECT_DETECTOR, _thing("book"), source="objects"),
+    EventType.SECOND_SCREEN: Rule(VIDEO, "objects_seen", OBJECT_DETECTOR, _thing("screen"), source="objects"),
     EventType.LEFT_SEAT: Rule(
-        VIDEO, "posture", BODY_LANDMARKER, _posture("shift"), min_samples=2, yields_to=(EventType.NO_FACE,)
+        VIDEO,
+        "posture",
+        BODY_LANDMARKER,
+        _posture("shift"),
+        min_samples=2,
+        yields_to=(EventType.NO_FACE,),
+        source="body",
     ),
     EventType.HAND_TO_FACE: Rule(
         VIDEO,
@@ -296,6 +341,7 @@ RULES: Mapping[EventType, Rule] = {
         _posture("hand_distance"),
         min_samples=3,
         yields_to=(EventType.NO_FACE, EventType.PHONE),
+        source="body",
     ),
     EventType.BODY_MOVEMENT: Rule(
         VIDEO,
@@ -304,29 +350,39 @@ RULES: Mapping[EventType, Rule] = {
         _posture("movement"),
         min_samples=3,
         yields_to=(EventType.NO_FACE, EventType.LEFT_SEAT),
+        source="body",
     ),
     EventType.SPEECH_OFF_CAMERA: Rule(
-        AUDIO, "lips", VOICE_DETECTOR, _lips("off_camera"), min_samples=3, yields_to=(EventType.NO_FACE,)
+        AUDIO,
+        "lips",
+        VOICE_DETECTOR,
+        _lips("off_camera"),
+        min_samples=3,
+        yields_to=(EventType.NO_FACE,),
+        source="speech",
     ),
-    EventType.LIPS_MOVING: Rule(AUDIO, "lips", FACE_LANDMARKER, _lips("silent"), min_samples=3),
+    EventType.LIPS_MOVING: Rule(AUDIO, "lips", FACE_LANDMARKER, _lips("silent"), min_samples=3, source="mouth"),
+    EventType.WHISPER: Rule(AUDIO, "whisper", VOICE_DETECTOR, _whispered, min_samples=3),
     EventType.SPEECH_DETECTED: Rule(
         AUDIO,
         "speech",
         VOICE_DETECTOR,
         _speech_share,
         bridges_pauses=True,
-        yields_to=(EventType.SPEECH_OFF_CAMERA,),
+        yields_to=(EventType.SPEECH_OFF_CAMERA, EventType.WHISPER),
     ),
-    EventType.MULTIPLE_SPEAKERS: Rule(AUDIO, "conversation", VOICE_SEGMENTER, _second_voice),
+    EventType.MULTIPLE_SPEAKERS: Rule(AUDIO, "conversation", VOICE_SEGMENTER, _second_voice, source="speakers"),
     EventType.LOOPED_AUDIO: Rule(AUDIO, "sound_loops", read=_loop),
+    EventType.NOTIFICATION_SOUND: Rule(AUDIO, "tones", VOICE_DETECTOR, _notification),
     EventType.KEYWORD_SPOKEN: Rule(AUDIO, "transcript", SPEECH_RECOGNISER, _keywords),
     EventType.UNKNOWN_VOICE: Rule(
-        AUDIO, "voices", VOICE_EMBEDDER, _known_voice, yields_to=(EventType.MULTIPLE_SPEAKERS,)
+        AUDIO, "voices", VOICE_EMBEDDER, _known_voice, yields_to=(EventType.MULTIPLE_SPEAKERS,), source="voice"
     ),
     EventType.TAB_HIDDEN: Rule(BROWSER, BROWSER, read=_told(EventType.TAB_HIDDEN)),
     EventType.WINDOW_BLUR: Rule(BROWSER, BROWSER, read=_told(EventType.WINDOW_BLUR), yields_to=(EventType.TAB_HIDDEN,)),
     EventType.FULLSCREEN_EXIT: Rule(BROWSER, BROWSER, read=_told(EventType.FULLSCREEN_EXIT)),
     EventType.CLIPBOARD: Rule(BROWSER, BROWSER, read=_told(EventType.CLIPBOARD), is_moment=True),
     EventType.SECOND_DISPLAY: Rule(BROWSER, BROWSER, read=_told(EventType.SECOND_DISPLAY)),
+    EventType.VIRTUAL_CAMERA: Rule(BROWSER, BROWSER, read=_virtual_camera),
 }
 """In this order: what others yield to comes first."""

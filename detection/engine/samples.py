@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detection.engine.media import AudioWindow, Frame
 from detection.engine.model import FACE_EMBEDDER, Model
-from detection.engine.observations import Face, FacesMeasure, Measure
+from detection.engine.observations import Face, FacesMeasure, LandmarksMeasure, Measure
 from detection.engine.policy import Policy
 
 
@@ -65,6 +65,10 @@ class AudioJob:
         return self._past
 
 
+_MIN_PRESENCE = 0.5
+"""Below this the network takes what it sees for no face, and its points mean nothing."""
+
+
 @dataclass(slots=True, eq=False)
 class VideoSample:
     """A frame on its way: what the detectors before found, by detector name, and what went wrong."""
@@ -78,6 +82,12 @@ class VideoSample:
         """Return the faces found, largest first; empty when there are none or nobody looked."""
         measure = self.found.get("faces")
         return measure.faces if isinstance(measure, FacesMeasure) else ()
+
+    @property
+    def landmarks(self) -> LandmarksMeasure | None:
+        """Return the points of the largest face; None where nobody looked, or the network itself sees no face."""
+        measure = self.found.get("landmarks")
+        return measure if isinstance(measure, LandmarksMeasure) and measure.presence >= _MIN_PRESENCE else None
 
     def is_due(self, interval_s: float) -> bool:
         """Return whether what runs each ``interval_s`` runs on this frame: a multiple lies between the last one and it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.engine.media import SAMPLE_RATE_HZ
 from detection.engine.samples import AudioJob
 
 Samples = NDArray[np.float32]
@@ -26,6 +27,19 @@ def with_past(job: AudioJob, past_samples: int) -> tuple[Samples, int]:
     if len(past) <= lead_in:
         return clean(window.samples), lead_in
     return clean(np.concatenate([past, window.samples[lead_in:]])), len(past)
+
+
+def stretch(job: AudioJob, length_s: float) -> Samples:
+    """Return the last ``length_s`` up to a window's end, as far as there is sound; the window itself is never cut."""
+    window = job.window
+    new = len(window.samples) - min(window.lead_in_samples, len(window.samples))
+    samples, _ = with_past(job, max(0, round(length_s * SAMPLE_RATE_HZ) - new))
+    return samples
+
+
+def silence(length_s: float) -> Samples:
+    """Return digital silence, to warm a network up with."""
+    return np.zeros(round(length_s * SAMPLE_RATE_HZ), np.float32)
 
 
 def mean_around(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:

@@ -27,7 +27,7 @@ NOT_MEASURED = "Not measured on labelled data yet."
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The words about one detector. ``figures``: task → the figures to show of it."""
+    """The words about one detector. ``figures``: task, or ``task/name`` of one run → the figures to show of it."""
 
     detector: str
     title: str
@@ -78,11 +78,15 @@ def main(arguments: list[str]) -> int:
 
 def _card(card: Card, runs: Sequence[Mapping[str, Any]]) -> str:
     parts = [f"### `{card.detector}`: {card.title}", card.measures, *_weights(card.detector)]
-    own = [run for run in runs if run["task"] in card.figures]
-    parts += [_run(run, card.figures[run["task"]]) for run in own] or [f"**Measured:** {NOT_MEASURED}"]
+    parts += [_run(run, names) for run in runs if (names := _shown(card, run))] or [f"**Measured:** {NOT_MEASURED}"]
     parts.append("**Known failures:**\n" + "\n".join(f"- {failure}" for failure in card.failures))
     parts.append(f"**Fairness:** {card.fairness}")
     return "\n\n".join(parts)
+
+
+def _shown(card: Card, run: Mapping[str, Any]) -> Sequence[str]:
+    """Return the figures of a run that a card shows; none where the run is about something else."""
+    return card.figures.get(f"{run['task']}/{run['name']}") or card.figures.get(run["task"], ())
 
 
 def _weights(detector: str) -> list[str]:
@@ -98,15 +102,18 @@ def _run(run: Mapping[str, Any], names: Sequence[str]) -> str:
     lines = [f"**Measured** on {kind} *{run['name']}* ({run['measured_on']}, n {run['n']}): {run['data']}", ""]
     lines += ["| figure | value | 95 % interval | n |", "|---|---|---|---|"]
     lines += [_line(name, run["figures"][name]) for name in names if name in run["figures"]]
+    for group, figures in run.get("groups", {}).items():
+        lines += [_line(name, figures[name], group) for name in names if name in figures]
     lines += ["", *(f"    {command}" for command in run["commands"])]
     return "\n".join(lines)
 
 
-def _line(name: str, figure: Mapping[str, Any]) -> str:
+def _line(name: str, figure: Mapping[str, Any], group: str = "") -> str:
+    shown = f"`{name}`" + (f", {group}" if group else "")
     unit = "" if figure["unit"] in (SHARE, COUNT, NUMBER) else f" {figure['unit']}"
     value = "-" if figure["value"] is None else f"{figure['value']:.4g}{unit}"
     interval = "-" if figure["low"] is None else f"{figure['low']:.4g} to {figure['high']:.4g}"
-    return f"| `{name}` | {value} | {interval} | {figure['n']} |"
+    return f"| {shown} | {value} | {interval} | {figure['n']} |"
 
 
 if __name__ == "__main__":

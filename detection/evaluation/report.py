@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from detection.evaluation.bootstrap import Interval, Owners, Statistic, estimate
 
 SHARE, COUNT, DEGREES, PER_HOUR, SECONDS, HOURS, NUMBER = "share", "count", "deg", "per hour", "s", "h", ""
 _DECIMALS = 6
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Report:
     """The result of one task.
 
     ``n``: items measured. ``remarks``: sentences a reader needs. ``misses``: what went wrong, one line each.
+    ``groups``: the figures over again for each group that the labels name.
     """
 
     task: str
@@ -66,23 +69,39 @@ class Report:
     skipped: list[Skipped] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     misses: list[str] = field(default_factory=list)
+    groups: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         figures = {**self.figures, "skipped": plain(len(self.skipped), n=self.n + len(self.skipped))}
+        groups = {group: {name: each.to_dict() for name, each in own.items()} for group, own in self.groups.items()}
         return {
             "task": self.task,
             "n": self.n,
             "figures": {name: each.to_dict() for name, each in figures.items()},
+            **({"groups": groups} if groups else {}),
         }
 
     def to_text(self) -> str:
         """Return a table for people."""
-        rows = self.to_dict()["figures"].items()
-        width = max(len(name) for name, _ in rows)
-        lines = [f"{self.task}: {self.n} items"]
-        lines += [f"  {name:{width}}  {describe(values)}" for name, values in rows]
+        document = self.to_dict()
+        lines = [f"{self.task}: {self.n} items", *_table(document["figures"])]
+        for group, figures in document.get("groups", {}).items():
+            lines += [f"group {group}:", *_table(figures)]
         return "\n".join([*lines, *self.remarks, *self.misses])
+
+
+def by_group(
+    items: Sequence[Item], group: Callable[[Item], str], figures: Callable[[list[Item]], Mapping[str, Figure]]
+) -> dict[str, Mapping[str, Figure]]:
+    """Form the figures of each group's items; of those without a group none."""
+    names = sorted({group(item) for item in items} - {""})
+    return {name: figures([item for item in items if group(item) == name]) for name in names}
+
+
+def _table(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    width = max((len(name) for name in figures), default=0)
+    return [f"  {name:{width}}  {describe(values)}" for name, values in figures.items()]
 
 
 def none_in(hours: float) -> str:

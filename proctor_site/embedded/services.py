@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from proctor_site.embedded.kafka import Kafka
 from proctor_site.embedded.postgres import Postgres
 from proctor_site.embedded.run_directory import RunDirectory
 from proctor_site.embedded.secrets import load_secrets
@@ -19,17 +20,25 @@ class Services:
     """The services of one run. As a context manager it starts them, and stops them however the block ends.
 
     ``given`` is the environment as the operator set it: what it already names is neither started nor generated.
-    The lock of ``run`` must be held. ``durable`` False trades safety after a power cut for speed, for tests.
+    The lock of ``run`` must be held. ``durable`` False trades safety after a power cut for speed, for tests. Kafka is
+    started only where ``kafka`` asks for it: the product runs without.
     """
 
     def __init__(
-        self, run: RunDirectory, *, secrets_file: Path, given: Mapping[str, str], durable: bool = True
+        self,
+        run: RunDirectory,
+        *,
+        secrets_file: Path,
+        given: Mapping[str, str],
+        durable: bool = True,
+        kafka: bool = False,
     ) -> None:
         self._run = run
         self._given = given
         self._secrets = load_secrets(secrets_file)
         self._durable = durable
-        self._running: list[Postgres | Valkey] = []
+        self._kafka = kafka
+        self._running: list[Postgres | Valkey | Kafka] = []
         self.environment: dict[str, str] = {}
 
     def start(self) -> dict[str, str]:
@@ -45,6 +54,8 @@ class Services:
             if not self._is_given("REDIS_URL"):
                 password = self._secrets["EMBEDDED_VALKEY_PASSWORD"]
                 self.environment["REDIS_URL"] = self._start(Valkey(self._run, password=password))
+            if self._kafka and not self._is_given("KAFKA_BOOTSTRAP_SERVERS"):
+                self.environment["KAFKA_BOOTSTRAP_SERVERS"] = self._start(Kafka(self._run))
         except BaseException:
             self.stop()
             raise
@@ -68,7 +79,7 @@ class Services:
     ) -> None:
         self.stop()
 
-    def _start(self, service: Postgres | Valkey) -> str:
+    def _start(self, service: Postgres | Valkey | Kafka) -> str:
         self._running.append(service)  # before the start: one that fails half way is stopped as well
         return service.start()
 

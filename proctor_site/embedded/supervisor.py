@@ -51,6 +51,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m proctor_site.embedded", description=__doc__)
     parser.add_argument("--directory", type=Path, default=BASE_DIR / "var", help="where data, logs and secrets live")
     parser.add_argument("--servers", action="store_true", help="the command starts the servers: check their ports")
+    parser.add_argument("--kafka", action="store_true", help="start a Kafka broker too, which keeps nothing")
     parser.add_argument("--with-parent", action="store_true", help="stop when the process that started this one ends")
     parser.add_argument("--until-interrupted", action="store_true", help="Ctrl-C is how the command ends: status 0")
     parser.add_argument("--erase", action="store_true", help="remove the directory with all data, and run nothing")
@@ -79,7 +80,8 @@ def _erase(run: RunDirectory, options: argparse.Namespace) -> int:
 
 def _supervise(run: RunDirectory, options: argparse.Namespace) -> int:
     stopping = _Stopping()
-    services = Services(run, secrets_file=options.directory / "secrets.env", given=os.environ)
+    secrets_file = options.directory / "secrets.env"
+    services = Services(run, secrets_file=secrets_file, given=os.environ, kafka=options.kafka)
     metrics = BASE_DIR / (os.environ.get("PROMETHEUS_MULTIPROC_DIR") or run.path / "metrics")
     try:
         environment = services.start()

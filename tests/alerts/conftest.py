@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from alerts import wake
+from alerts import kafka_producer, wake
+from tests.alerts import kafka_peers
 from tests.alerts.receiver import Receiver, running
 
 
@@ -46,3 +47,13 @@ def receiver(settings: Any) -> Iterator[Receiver]:
     settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
     with running() as made:
         yield made
+
+
+@pytest.fixture
+def broker(settings: Any) -> Iterator[kafka_peers.Broker]:
+    """A Kafka broker process that the settings name, with no producer before and after."""
+    kafka_producer.close()
+    with kafka_peers.running() as started:
+        settings.KAFKA_BOOTSTRAP_SERVERS = started.servers
+        yield started
+        kafka_producer.close()

@@ -15,6 +15,7 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    port: int = 0  # of the client: tells connections apart
     at: float = field(default_factory=time.time)
 
 
@@ -45,7 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers.get("content-length", 0))
-        received = Received(self.path, {k.lower(): v for k, v in self.headers.items()}, self.rfile.read(length))
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        received = Received(self.path, headers, self.rfile.read(length), self.client_address[1])
         self.server.requests.append(received)
         if self.server.statuses:
             self.answer(self.server.statuses.pop(0))

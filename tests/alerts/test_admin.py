@@ -20,6 +20,7 @@ from alerts.subscriptions import secret_open
 from detection.engine.policy import DEFAULT_RULES, EventType
 from sessions.models import ExamSession
 from tests.alerts import builders
+from tests.alerts.receiver import Receiver
 from tests.factories import make_gap, make_user
 
 pytestmark = pytest.mark.django_db
@@ -273,7 +274,8 @@ def test_nobody_changes_or_removes_what_the_service_wrote(owner: Organisation, c
 
 # --- Subscriptions ----------------------------------------------------------------------------------------------------
 def form(**fields: Any) -> dict[str, Any]:
-    return {"transport": "webhook", "url": PUBLIC, "event_types": [], "exam_ids": "", "enabled": "on"} | fields
+    plain = {"transport": "webhook", "url": PUBLIC, "event_types": [], "exam_ids": "", "enabled": "on"}
+    return plain | {"ordered": "on", "concurrency": "4", "rate_per_s": ""} | fields
 
 
 ADD = "/admin/alerts/subscription/add/"
@@ -334,7 +336,7 @@ def test_subscriptions_show_what_waits_and_what_is_parked(owner: Organisation, p
     first, _ = Delivery.objects.order_by("id")
     Delivery.objects.filter(pk=first.pk).update(state="parked")
     (row,) = proctor.get("/admin/alerts/subscription/").context["cl"].queryset
-    assert (row.waiting_count, row.parked_count, row.delivered_last) == (1, 1, None)
+    assert (row.pending_count, row.parked_count, row.last_success_at) == (1, 1, None)
 
 
 def test_only_what_waits_has_a_next_try(owner: Organisation, proctor: Client) -> None:
@@ -363,3 +365,80 @@ def test_a_deliverys_page_shows_every_try(owner: Organisation, proctor: Client) 
     assert "&lt;b&gt;bad&lt;/b&gt; gateway" in page
     assert "502" in page
     assert "31 ms" in page
+
+
+# --- Health, samples, sending again -----------------------------------------------------------------------------------
+def test_saving_a_subscription_leaves_alone_what_the_deliveries_write(owner: Organisation, proctor: Client) -> None:
+    row, _ = builders.subscription(owner, PUBLIC)
+    path = f"/admin/alerts/subscription/{row.id}/change/"
+    proctor.get(path)
+    Subscription.objects.update(calls={"lease": 1.0}, last_success_at=timezone.now())
+    assert proctor.post(path, form(concurrency="2", rate_per_s="50")).status_code == 302
+    saved = Subscription.objects.get()
+    assert (saved.concurrency, saved.rate_per_s, saved.calls) == (2, 50, {"lease": 1.0})
+    assert saved.last_success_at is not None
+
+
+def test_the_list_says_how_it_goes(owner: Organisation, proctor: Client) -> None:
+    row, _ = builders.subscription(owner, PUBLIC)
+    soon = timezone.now() + timedelta(minutes=1)
+    states = [
+        ({}, "well"),
+        ({"failing_since": timezone.now(), "failure_count": 1}, "failing"),
+        ({"failing_since": timezone.now(), "failure_count": 5, "breaker_until": soon}, "left alone"),
+        ({"failing_since": timezone.now(), "failure_count": 5, "breaker_until": timezone.now()}, "probing"),
+    ]
+    for fields, word in states:
+        Subscription.objects.filter(pk=row.pk).update(**fields)
+        assert word in proctor.get("/admin/alerts/subscription/").content.decode()
+
+
+def test_a_sample_is_sent_when_the_question_is_answered(
+    owner: Organisation, proctor: Client, receiver: Receiver
+) -> None:
+    row, _ = builders.subscription(owner, receiver.url())
+    path = f"/admin/alerts/subscription/{row.id}/test/"
+    assert "nobody" in proctor.get(path).content.decode()
+    assert receiver.requests == []
+    page = proctor.post(path, follow=True).content.decode()
+    assert "The sample was delivered" in page
+    assert len(receiver.requests) == 1
+    receiver.statuses = [500]
+    assert "answered 500" in proctor.post(path, follow=True).content.decode()
+
+
+def test_samples_are_for_those_who_may_change_a_subscription_that_they_see(
+    owner: Organisation, proctor: Client, receiver: Receiver
+) -> None:
+    other, _ = builders.subscription(builders.organisation(), receiver.url())
+    row, _ = builders.subscription(owner, receiver.url())
+    viewer = signed_in(builders.staff(owner, may=["view_subscription"]))
+    assert proctor.post(f"/admin/alerts/subscription/{other.id}/test/").status_code in (403, 404)
+    assert viewer.post(f"/admin/alerts/subscription/{row.id}/test/").status_code == 403
+    assert receiver.requests == []
+
+
+def test_chosen_deliveries_are_queued_again(owner: Organisation, proctor: Client) -> None:
+    fill(owner, 1)
+    Delivery.objects.update(state="parked", attempt_count=13)
+    chosen = {"action": "resend", "_selected_action": list(Delivery.objects.values_list("pk", flat=True))}
+    page = proctor.post("/admin/alerts/delivery/", chosen, follow=True).content.decode()
+    assert "2 of 2 queued again" in page
+    assert list(Delivery.objects.values_list("state", "attempt_count")) == [("pending", 0)] * 2
+
+
+def test_who_may_only_look_sends_nothing_again(owner: Organisation) -> None:
+    fill(owner, 1)
+    Delivery.objects.update(state="parked")
+    viewer = signed_in(builders.staff(owner, may=["view_delivery"]))
+    chosen = {"action": "resend", "_selected_action": list(Delivery.objects.values_list("pk", flat=True))}
+    viewer.post("/admin/alerts/delivery/", chosen, follow=True)
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"parked"}
+
+
+def test_deliveries_are_found_by_what_they_tell(owner: Organisation, proctor: Client) -> None:
+    fill(owner, 3)
+    told = Delivery.objects.values_list("alert__event_type", flat=True).first()
+    rows = proctor.get(f"/admin/alerts/delivery/?event_type={told}").context["cl"].queryset
+    assert {row.event_type for row in rows} == {told}
+    assert rows.count() == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime
 import json
 import socket
@@ -168,6 +169,86 @@ def test_a_dripping_body_is_left_after_the_total_time_out_and_its_status_counts(
     started = time.monotonic()
     assert send(message(receiver.url("/drip-body"))).status_code == 200
     assert time.monotonic() - started < 2.5
+
+
+def test_a_connection_is_kept_for_the_next_alert_and_looked_up_once(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = resolving(monkeypatch, ["127.0.0.1"])
+    url = f"http://kept.example:{receiver.server_address[1]}/ok"
+    for number in range(5):
+        assert send(message(url, event_id=f"event-{number}")).status_code == 200
+    assert calls == [1]
+    assert len({request.port for request in receiver.requests}) == 1
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_made_anew_at_once(receiver: Receiver) -> None:
+    """The receiver takes the second request from the kept connection and hangs up without a word."""
+    receiver.behaviours["/fickle"] = lambda handler: (
+        handler.nothing() if len(receiver.requests) == 2 else handler.answer(200)
+    )
+    url = receiver.url("/fickle")
+    assert send(message(url)).status_code == 200
+    assert send(message(url)).status_code == 200
+    assert len(receiver.requests) == 3
+    assert len({request.port for request in receiver.requests}) == 2
+
+
+def test_a_long_answer_gives_its_connection_up(receiver: Receiver) -> None:
+    assert send(message(receiver.url("/big"))).status_code == 200
+    assert send(message(receiver.url())).status_code == 200
+    assert len({request.port for request in receiver.requests}) == 2
+
+
+def test_cookies_of_one_answer_are_not_sent_with_the_next_alert(receiver: Receiver) -> None:
+    receiver.behaviours["/sweet"] = lambda handler: handler.answer(200, **{"set-cookie": "crumb=1"})
+    for _ in range(2):
+        send(message(receiver.url("/sweet")))
+    assert ["cookie" in request.headers for request in receiver.requests] == [False, False]
+
+
+@pytest.mark.usefixtures("short_times")
+def test_the_deadline_holds_on_a_kept_connection_too(receiver: Receiver) -> None:
+    assert send(message(receiver.url())).status_code == 200
+    started = time.monotonic()
+    with pytest.raises(TransportError, match="No complete answer in time"):
+        send(message(receiver.url("/drip-headers")))
+    assert time.monotonic() - started < 2.5
+    assert len({request.port for request in receiver.requests}) == 1
+
+
+def test_what_the_time_of_a_call_does_not_suffice_for_is_held(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "CALL_BUDGET_S", 0.0)
+    receiver.behaviours["/slow"] = lambda handler: (time.sleep(0.05), handler.answer(200))
+    results = webhook.send([message(receiver.url("/slow"), session_id=name) for name in "ab"])
+    assert [isinstance(result, TransportError) and result.held for result in results] == [True, True]
+
+
+def test_a_body_that_is_too_large_is_never_sent(receiver: Receiver) -> None:
+    large = dataclasses.replace(message(receiver.url()), body=b"x" * (webhook.BODY_BYTES + 1))
+    with pytest.raises(TransportError, match="larger than 20000 bytes") as caught:
+        send(large)
+    assert caught.value.permanent
+    assert receiver.requests == []
+
+
+def test_both_secrets_verify_while_one_takes_the_others_place(receiver: Receiver) -> None:
+    old, new = signing.secret_create(), signing.secret_create()
+    send(message(receiver.url(), new, old))
+    (request,) = receiver.requests
+    for secret in (new, old):
+        Webhook(secret).verify(request.body, request.headers)
+
+
+def test_a_message_that_is_301_seconds_old_is_refused_by_the_stock_library(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook.time, "time", lambda: datetime.datetime.now().timestamp() - 301)
+    send(message(receiver.url()))
+    with pytest.raises(WebhookVerificationError, match="too old"):
+        Webhook(SECRET).verify(receiver.requests[0].body, receiver.requests[0].headers)
 
 
 def test_no_sockets_or_threads_are_left_behind(receiver: Receiver) -> None:

@@ -126,3 +126,10 @@ def test_two_voices_differ() -> None:
     assert rate >= 16_000
     assert min(len(one), len(other)) > rate
     assert not np.array_equal(one[:rate], other[:rate])
+
+
+def test_the_same_is_said_alike_each_time() -> None:
+    first, _ = speak("Number nine is false.", voice="gmw/en")
+    speak("Something else in between.", voice="gmw/en-US+f2")
+    again, _ = speak("Number nine is false.", voice="gmw/en")
+    assert np.array_equal(first, again)

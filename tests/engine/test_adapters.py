@@ -15,9 +15,10 @@ from detection.engine.adapters import ADAPTERS, chosen_models, imagenet, l2cs, s
 from detection.engine.adapters.arcface import similarity_of
 from detection.engine.detectors import DETECTORS
 from detection.engine.detectors.identity import OTHER_MODEL
-from detection.engine.findings import _model
+from detection.engine.findings import _model, reason
+from detection.engine.learners import LEARNERS
 from detection.engine.likeness import similarity
-from detection.engine.observations import Face
+from detection.engine.observations import VIDEO, Face, Observation
 from detection.engine.pipeline import Pipeline
 from detection.engine.rulebook import RULES
 from detection.engine.weights import WeightsError, load_manifest
@@ -172,6 +173,22 @@ def test_the_measure_and_the_finding_name_the_network(own, monkeypatch, frame_jo
         measures = {"decision": {"faces": {"count": 2, "model": "tiny-scrfd"}}}
 
     assert _model(Decided(), RULES["NO_FACE"]) == "tiny-scrfd"
+
+
+def test_a_finding_from_a_learner_names_the_network_that_measured_what_it_learnt_from():
+    observation = Observation(
+        "f", VIDEO, 10.0, {"gaze": {"yaw_deg": 30.0, "model": "tiny-gaze"}, "gaze_line": {"off_deg": 30.0}}
+    )
+    assert reason(RULES["GAZE_OFF_SCREEN"], observation) == {"gaze_line": {"off_deg": 30.0, "model": "tiny-gaze"}}
+    own = Observation("f", VIDEO, 10.0, {"gaze": {"yaw_deg": 30.0}, "gaze_line": {"off_deg": 30.0}})
+    assert reason(RULES["GAZE_OFF_SCREEN"], own) == {"gaze_line": {"off_deg": 30.0}}
+
+
+def test_every_swapped_network_is_named_by_the_findings_of_its_detector():
+    learnt = {rule.detector for rule in RULES.values()} & LEARNERS.keys()
+    no_network = {rule.detector for rule in RULES.values() if not rule.model}
+    assert learnt
+    assert {rule.source for rule in RULES.values() if rule.detector in learnt - no_network} <= DETECTORS.keys()
 
 
 # --- Angles

@@ -11,7 +11,7 @@ import pytest
 
 from detection.engine import geometry
 from detection.engine.detectors import identity
-from detection.engine.detectors.identity import FaceEmbedder, best, compare, judge
+from detection.engine.detectors.identity import FaceEmbedder, best, compare, judge_probes
 from detection.engine.likeness import similarity
 from detection.engine.media import decode_frame
 from detection.engine.observations import FacesMeasure, IdentityMeasure
@@ -186,7 +186,7 @@ def decisions(pipeline, embeddings, of_width):
             frame = decode_frame(jpeg(picture))
             faces = [(frame, face) for face in pipeline.faces.detect(frame) if face.score >= 0.6]
             if faces:
-                found.append(judge(pipeline.embedder.probe(faces[:1]), embeddings[template], Policy()))
+                found.append(judge_probes(pipeline.embedder.probe(faces[:1]), embeddings[template], Policy()))
         decided = [measure.similarity >= 0.75 for measure in found if measure.decided]
         return len(found), sum(decided), len(decided) - sum(decided)
 

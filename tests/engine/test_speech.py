@@ -119,7 +119,7 @@ def test_a_second_opinion_counts_half(detector, spoken):
 
 def test_a_long_recording_is_heard_piece_by_piece_as_in_one(detector, spoken, monkeypatch):
     whole = detector.probabilities(spoken)
-    monkeypatch.setattr("detection.engine.detectors.speech._MAX_STEPS", 100)
+    monkeypatch.setattr("detection.engine.silero._MAX_STEPS", 100)
     np.testing.assert_allclose(detector.probabilities(spoken), whole, atol=1e-4)
 
 

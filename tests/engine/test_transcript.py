@@ -13,15 +13,31 @@ from detection.engine.detectors import DETECTORS
 from detection.engine.detectors.transcript import TranscriptDetector, spoken
 from detection.engine.media import SAMPLE_RATE_HZ, AudioWindow
 from detection.engine.model import Heard
-from detection.engine.observations import AUDIO, Observation, SpeechMeasure
+from detection.engine.observations import AUDIO, Observation, SpeechMeasure, without_private
 from detection.engine.pipeline import Pipeline
 from detection.engine.policy import EventType, Policy, PolicyError
 from detection.engine.recogniser import FILES, load_recogniser
 from detection.engine.rules import RulesState, advance
 from detection.engine.samples import AudioJob, AudioSample
+from detection.engine.silero import CHUNK_S
 from detection.engine.weights import WeightsUnavailableError, load_manifest
 
 WORDS = ["answer", "Frage drei"]
+
+
+class Silero:
+    """A network that hears a third of a second of speech, so long ago, and else nothing."""
+
+    name, provider, batches, mean_ms, input_names = "silero", "CPUExecutionProvider", False, 0.0, ["input"]
+
+    def __init__(self, *spoken_s_ago: float) -> None:
+        self._chunks = [round(ago_s / CHUNK_S) for ago_s in spoken_s_ago]
+
+    def run(self, feeds):
+        heard = np.zeros(len(feeds["input"]), np.float32)
+        for ago in self._chunks:
+            heard[-ago - 10 : -ago or None] = 1.0
+        return [heard, feeds["h"], feeds["c"]]
 
 
 class Ear:
@@ -73,7 +89,9 @@ def test_accents_do_not_matter(keyword, text):
 
 
 def test_what_was_said_is_kept_only_where_a_keyword_is_in_it():
-    kept, gone = (TranscriptDetector(Ear(text)).measure([sample()])[0] for text in ("the answer is B", "my dear cat"))
+    kept, gone = (
+        TranscriptDetector(Silero(), Ear(text)).measure([sample()])[0] for text in ("the answer is B", "my dear cat")
+    )
     assert kept.to_dict() == {
         "text": "the answer is B",
         "keywords": ["answer"],
@@ -86,7 +104,7 @@ def test_what_was_said_is_kept_only_where_a_keyword_is_in_it():
 
 def test_ten_seconds_are_heard_and_at_a_start_what_there_is():
     ear = Ear("")
-    TranscriptDetector(ear).measure([sample(), sample(past_s=3.0), sample(past_s=0.0)])
+    TranscriptDetector(Silero(), ear).measure([sample(), sample(past_s=3.0), sample(past_s=0.0)])
     assert ear.lengths_s == [10.0, 4.0, 1.5]
 
 
@@ -95,21 +113,41 @@ def test_ten_seconds_are_heard_and_at_a_start_what_there_is():
     [
         ({}, True),
         ({"at": 24.0}, False),
-        ({"share": 0.0}, False),
+        ({"share": 0.0}, True),
         ({"rules": policy(keywords=[])}, False),
         ({"rules": policy(enabled=False)}, False),
         ({"rules": Policy()}, False),
         ({"at": 24.0, "rules": policy(interval_s=2)}, True),
     ],
 )
-def test_it_listens_each_interval_while_somebody_speaks_and_a_policy_asks_for_words(changes, due):
-    assert TranscriptDetector(Ear("")).due(sample(**changes)) is due
+def test_it_looks_each_interval_where_a_policy_asks_for_words(changes, due):
+    assert TranscriptDetector(Silero(), Ear("")).due(sample(**changes)) is due
 
 
 def test_without_a_speech_detector_nothing_is_written_down():
     alone = sample()
     alone.found.clear()
-    assert not TranscriptDetector(Ear("")).due(alone)
+    assert not TranscriptDetector(Silero(), Ear("")).due(alone)
+
+
+def test_a_remark_between_two_looks_is_heard_at_the_second():
+    between, before = Ear("the answer"), Ear("the answer")
+    (found,) = TranscriptDetector(Silero(2.5), between).measure([sample(share=0.0)])
+    assert found.keywords == ("answer",)
+    (found,) = TranscriptDetector(Silero(7.0), before).measure([sample(share=0.0)])
+    assert (found.keywords, before.lengths_s) == ((), [])
+
+
+def test_the_text_is_kept_with_the_incident_alone():
+    measure = TranscriptDetector(Silero(), Ear("the answer is B")).measure([sample()])[0].to_dict()
+    assert without_private({"transcript": measure})["transcript"] == {
+        "keywords": ["answer"],
+        "language": "en",
+        "first_at": 15.0,
+    }
+    observation = Observation("w", AUDIO, 25.0, {"transcript": measure}, started_at=24.0)
+    (change,) = advance(RulesState(), [observation], policy(), flush=True).changes
+    assert change.measures["decision"]["transcript"]["text"] == "the answer is B"
 
 
 # --- The rule

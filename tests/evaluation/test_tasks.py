@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from detection.engine.detectors.speech import CHUNK_S
 from detection.engine.observations import AUDIO, VIDEO, Observation
 from detection.engine.policy import EventType
+from detection.engine.silero import CHUNK_S
 from detection.evaluation.__main__ import main
 from detection.evaluation.layout import LayoutError
 from detection.evaluation.product import NotInThisBuildError, Product
@@ -129,6 +129,21 @@ def test_figures_that_nothing_can_be_said_about_are_null(tmp_path):
     assert figures["mae_mean"]["value"] is None
     assert figures["mae_mean"]["n"] == 0
     assert (figures["not_found"]["value"], figures["not_found"]["low"]) == (1, None)
+
+
+def test_groups_have_figures_of_their_own(tmp_path):
+    for name, level in (("a.png", 10), ("b.png", 60), ("c.png", 20), ("none.png", 0)):
+        grey(tmp_path, name, level)
+    (tmp_path / "labels.csv").write_text(
+        "image,pitch_deg,yaw_deg,roll_deg,group\na.png,1,8,-179,young\nb.png,1,66,-179,old\nc.png,1,30,-179,\n"
+        "none.png,0,0,0,old\n"
+    )
+    report = TASKS["head-pose"](scripted(pose_of, "faces", "head_pose"), tmp_path)
+    groups = report.to_dict()["groups"]
+    assert {name: figures["mae_yaw"]["value"] for name, figures in groups.items()} == {"young": 2, "old": 6}
+    assert (groups["old"]["not_found"]["value"], groups["old"]["not_found"]["n"]) == (0.5, 2)
+    assert value(report, "mae_yaw") == pytest.approx((2 + 6 + 10) / 3, abs=1e-6)
+    assert "group old:" in report.to_text()
 
 
 # --- Objects
@@ -349,6 +364,15 @@ def test_json_has_the_figures_with_their_intervals(capsys, pairs):
     assert all({"value", "low", "high", "n"} <= set(figure) for figure in document["figures"].values())
 
 
+def test_faces_of_a_group_are_scored_apart(capsys, pairs):
+    (pairs / "pairs.csv").write_text("first,second,same,group\na_1.png,a_2.png,1,x\na_1.png,c_1.png,0,y\n")
+    code, out, _ = run(capsys, "faces", pairs, "--json")
+    groups = json.loads(out)["groups"]
+    assert code == 0
+    assert (groups["x"]["fnmr"]["value"], groups["x"]["fnmr"]["n"], groups["x"]["fmr"]["value"]) == (0, 1, None)
+    assert (groups["y"]["fmr"]["value"], groups["y"]["not_found"]["n"]) == (0, 2)
+
+
 def test_a_table_for_people_names_n_and_what_nought_of_few_means(capsys, pairs):
     code, out, _ = run(capsys, "faces", pairs)
     assert code == 0
@@ -451,6 +475,18 @@ def test_voices_are_compared_in_pairs(tmp_path):
     assert report.n == 4
     assert (value(report, "eer"), value(report, "auc")) == (0, 1)
     assert [skipped.path for skipped in report.skipped] == ["mute.wav"]
+
+
+def test_a_pair_across_groups_counts_in_none(tmp_path):
+    for name, level in (("a1", 0.90), ("a2", 0.88), ("b1", 0.2), ("b2", 0.25)):
+        tone(tmp_path / f"{name}.wav", level)
+    (tmp_path / "pairs.csv").write_text(
+        "first,second,same,first_group,second_group\na1.wav,a2.wav,1,low,low\nb1.wav,b2.wav,1,high,high\n"
+        "a1.wav,b1.wav,0,low,high\na2.wav,b2.wav,0,low,low\n"
+    )
+    groups = TASKS["voices"](Product(WithMeetings(lambda _: {}, ("voice",))), tmp_path).groups
+    assert {name: figures["auc"].n for name, figures in groups.items()} == {"low": 2, "high": 1}
+    assert groups["high"]["auc"].interval.value is None
 
 
 # --- Attacks

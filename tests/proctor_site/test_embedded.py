@@ -209,6 +209,29 @@ def test_a_service_that_dies_ends_the_run_with_a_reason(directory: Path) -> None
     assert services_of(directory) == {}
 
 
+USE_KAFKA = python(
+    "import os\n"
+    "from confluent_kafka import Producer\n"
+    "producer = Producer({'bootstrap.servers': os.environ['KAFKA_BOOTSTRAP_SERVERS'], 'acks': 'all'})\n"
+    "producer.produce('topic', 'value', on_delivery=lambda error, message: print(error, message.topic()))\n"
+    "producer.flush(30)\n"
+)
+
+
+def test_kafka_runs_beside_the_others_when_it_is_asked_for_and_ends_with_them(directory: Path) -> None:
+    supervisor = supervise(directory, *USE_KAFKA, options=("--kafka",), KAFKA_BOOTSTRAP_SERVERS="")
+    out, err = supervisor.communicate(timeout=60)
+    assert (supervisor.returncode, out.strip()) == (0, "None topic"), err
+    assert services_of(directory) == {}
+
+
+def test_brokers_of_the_operators_own_are_used_and_none_is_started(directory: Path) -> None:
+    show = python("import os; print(os.environ['KAFKA_BOOTSTRAP_SERVERS'])")
+    supervisor = supervise(directory, *show, options=("--kafka",), KAFKA_BOOTSTRAP_SERVERS="kafka:9092")
+    assert supervisor.communicate(timeout=60)[0].strip() == "kafka:9092"
+    assert not (directory / "run" / "kafka.log").exists()
+
+
 def test_with_parent_the_run_ends_when_its_starter_is_killed(directory: Path) -> None:
     supervise_again = [sys.executable, "-m", "proctor_site.embedded", "--directory", str(directory), "--with-parent"]
     environment = {k: v for k, v in os.environ.items() if k not in OPEN}

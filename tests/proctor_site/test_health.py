@@ -19,6 +19,7 @@ from detection.messages import gateway_heartbeat_key, stream_heartbeat_key, work
 from proctor_site import health
 from proctor_site.embedded.ports import free_port
 from proctor_site.heartbeats import SWEEPS, alerts_heartbeat_key, beat_heartbeat_key, swept_key
+from tests.alerts.kafka_peers import running
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -148,6 +149,32 @@ def test_a_redis_that_hangs_is_not_waited_for(settings: Any, hanging_port: int) 
     assert time.monotonic() - started < 2.0
     assert status == 503
     assert document["parts"]["redis"]["reason"] == "no answer within 1 s"
+
+
+@pytest.mark.usefixtures("beats")
+class TestKafka:
+    def test_a_cluster_that_answers_is_up(self, settings: Any) -> None:
+        with running() as broker:
+            settings.KAFKA_BOOTSTRAP_SERVERS = broker.servers
+            status, document = ask()
+        part = document["parts"]["kafka"]
+        assert (status, document["status"], part["status"], part["brokers"]) == (200, "up", "up", 1)
+
+    def test_one_that_is_away_is_degraded_for_alerts_wait(self, settings: Any) -> None:
+        settings.KAFKA_BOOTSTRAP_SERVERS = f"127.0.0.1:{free_port()}"
+        status, document = ask()
+        assert (status, document["status"], document["parts"]["kafka"]["status"]) == (200, "degraded", "degraded")
+        assert settings.KAFKA_BOOTSTRAP_SERVERS not in json.dumps(document)
+
+    def test_one_that_hangs_is_degraded_too(self, settings: Any, hanging_port: int) -> None:
+        settings.KAFKA_BOOTSTRAP_SERVERS = f"127.0.0.1:{hanging_port}"
+        assert ask()[1]["parts"]["kafka"]["status"] == "degraded"
+
+    def test_settings_that_no_client_can_be_made_of_are_degraded_and_not_shown(self, settings: Any) -> None:
+        settings.KAFKA_BOOTSTRAP_SERVERS = "kafka:9092"
+        settings.KAFKA_CONFIG = {"sasl.pasword": "hidden-password"}
+        status, document = ask()
+        assert (status, document["parts"]["kafka"]) == (200, {"status": "degraded", "reason": "it does not answer"})
 
 
 def test_a_database_that_hangs_is_not_waited_for_and_no_threads_pile_up(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from detection.engine.challenge import Prompt
 from detection.engine.policy import TECHNICAL_EVENTS, EventType
 from enrollment.views import GATE_CODES
 
@@ -18,6 +19,11 @@ STATIC = Path(__file__).resolve().parents[2] / "sessions" / "static" / "exam_ses
 TEMPLATE = STATIC.parents[1] / "templates" / "exam_sessions" / "candidate.html"
 SCRIPTS = {path.name: path.read_text() for path in sorted(STATIC.glob("*.js"))}
 TEXTS = set(re.findall(r'^  "([\w.]+)":', SCRIPTS["strings.js"], flags=re.MULTILINE))
+PARTS = ("title", "text")
+MOVEMENTS = {f"checkIn.{prompt.value}" for prompt in Prompt} | {
+    f"checkIn.{stage}.{part}" for stage in ("seen", "next") for part in PARTS
+}
+"""Texts whose keys are put together."""
 
 
 class Elements(HTMLParser):
@@ -87,8 +93,11 @@ def test_every_text_that_is_asked_for_exists(page: str) -> None:
         asked |= set(re.findall(r'\btext\("([\w.]+)"', script))
         asked |= set(re.findall(r'showBusy\("\w+", "([\w.]+)"', script))
         asked |= {f"stopped.{reason}.title" for reason in re.findall(r'showStopped\("(\w+)"', script)}
+        asked |= {f"checkIn.{stage}.{part}" for stage in re.findall(r'showCheckIn\("(\w+)"', script) for part in PARTS}
+        asked |= set(re.findall(r'"(checkIn\.\w+)"', script))
     assert len(asked) > 30
     assert asked <= TEXTS
+    assert {key for key in TEXTS if key.startswith("checkIn.")} <= asked | MOVEMENTS
 
 
 def test_every_element_that_is_asked_for_exists(page: str) -> None:
@@ -116,3 +125,10 @@ def test_problems_of_the_quality_gate_are_explained() -> None:
 
 def test_candidates_are_told_of_everything_that_is_watched_and_why() -> None:
     assert {f"watched.{event.value}" for event in set(EventType) - TECHNICAL_EVENTS} <= TEXTS
+
+
+def test_every_movement_that_may_be_asked_for_has_words_and_a_sign() -> None:
+    assert MOVEMENTS <= TEXTS
+    signs = re.search(r"const SIGNS = \{(.+?)\}", SCRIPTS["view.js"])
+    assert signs
+    assert set(re.findall(r"(\w+): ", signs[1])) == {prompt.value for prompt in Prompt}

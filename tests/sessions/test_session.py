@@ -116,6 +116,7 @@ class TestRead:
             "expires_at",
             "organisation",
             "watched",
+            "check_in",
             "page_in_front",
         }
         assert "NO_FACE" in answer["watched"]

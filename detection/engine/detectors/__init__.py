@@ -24,8 +24,10 @@ from detection.engine.detectors import (
     sounds,
     speakers,
     speech,
+    tones,
     transcript,
     voice,
+    whisper,
 )
 
 
@@ -58,7 +60,9 @@ DETECTORS: Mapping[str, DetectorEntry] = {
     "level": DetectorEntry((), level.LevelDetector),
     "speech": DetectorEntry((speech.MODEL_NAME,), speech.SpeechDetector),
     "speakers": DetectorEntry((speakers.MODEL_NAME,), speakers.SpeakersDetector),
+    "whisper": DetectorEntry((), whisper.WhisperDetector),
     "sounds": DetectorEntry((), sounds.SoundsDetector),
+    "tones": DetectorEntry((tones.MODEL_NAME,), tones.TonesDetector),
     "voice": DetectorEntry((voice.MODEL_NAME,), voice.VoiceDetector),
-    "transcript": DetectorEntry((), transcript.TranscriptDetector, is_optional=True),
+    "transcript": DetectorEntry((transcript.MODEL_NAME,), transcript.TranscriptDetector, is_optional=True),
 }

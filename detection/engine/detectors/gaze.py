@@ -33,7 +33,6 @@ noisy and compressed: 2 degrees at a face 100 pixels wide, 4 at 50, 8 at 25."""
 _EYES_APART_DEG, _EYES_APART_SPREAD_DEG = -11.0, 15.0
 """By how much the image-left eye's line is drawn to the right of the other's, and within what of that in nine of ten
 clear photographs; more is a reflection or a strand of hair taken for an iris."""
-_MIN_PRESENCE = 0.5
 
 _EYES = ((33, 133, 468), (362, 263, 473))
 """Landmarks of the image-left and the image-right eye: its two corners, and the iris' centre."""
@@ -76,16 +75,11 @@ class GazeDetector:
 
     def due(self, sample: VideoSample) -> bool:
         """Measure wherever there are landmarks."""
-        landmarks = sample.found.get("landmarks")
-        return (
-            sample.job.policy.detectors.gaze.enabled
-            and isinstance(landmarks, LandmarksMeasure)
-            and landmarks.presence >= _MIN_PRESENCE
-        )
+        return sample.job.policy.detectors.gaze.enabled and sample.landmarks is not None
 
     def measure(self, samples: Sequence[VideoSample]) -> list[GazeMeasure]:
         """Measure each frame."""
-        return [self.of_landmarks(sample.found["landmarks"]) for sample in samples]  # type: ignore[arg-type]
+        return [self.of_landmarks(landmarks) for sample in samples if (landmarks := sample.landmarks)]
 
     def of_landmarks(self, landmarks: LandmarksMeasure) -> GazeMeasure:
         """Measure the line of sight on a face's landmarks; an eye counts the more the wider it is seen."""

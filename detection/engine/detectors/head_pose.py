@@ -14,9 +14,6 @@ from detection.engine.canonical_face import CanonicalFace
 from detection.engine.observations import VIDEO, LandmarksMeasure
 from detection.engine.samples import VideoSample
 
-_MIN_PRESENCE = 0.5
-"""Below this the network itself takes what it sees for no face: its points mean nothing."""
-
 Angles = tuple[float, float, float]
 
 
@@ -49,16 +46,11 @@ class HeadPoseDetector:
 
     def due(self, sample: VideoSample) -> bool:
         """Measure wherever there are landmarks."""
-        landmarks = sample.found.get("landmarks")
-        return (
-            sample.job.policy.detectors.head_pose.enabled
-            and isinstance(landmarks, LandmarksMeasure)
-            and landmarks.presence >= _MIN_PRESENCE
-        )
+        return sample.job.policy.detectors.head_pose.enabled and sample.landmarks is not None
 
     def measure(self, samples: Sequence[VideoSample]) -> list[HeadPoseMeasure]:
         """Measure each frame; where there was a look in the mirror, the mean of both."""
-        return [self.of_landmarks(sample.found["landmarks"]) for sample in samples]  # type: ignore[arg-type]
+        return [self.of_landmarks(landmarks) for sample in samples if (landmarks := sample.landmarks)]
 
     def of_landmarks(self, landmarks: LandmarksMeasure) -> HeadPoseMeasure:
         """Measure the head's angles on its landmarks."""

@@ -192,8 +192,8 @@ class FaceEmbedder:
         *,
         template_clarity: float = 1.0,
     ) -> IdentityMeasure:
-        """Do what the function ``judge`` does, with this detector's network."""
-        return judge(probes, template, policy, network=self._network, template_clarity=template_clarity)
+        """Do what ``judge_probes`` does, with this detector's network."""
+        return judge_probes(probes, template, policy, network=self._network, template_clarity=template_clarity)
 
     def _vectors(self, aligned: Sequence[Image]) -> list[NDArray[np.float64]]:
         vectors: list[NDArray[np.float64]] = []
@@ -205,7 +205,7 @@ class FaceEmbedder:
         return vectors
 
 
-def judge(
+def judge_probes(
     probes: Sequence[Probe],
     template: Embedding,
     policy: Policy,

@@ -14,7 +14,6 @@ _UPPER, _LOWER, _LEFT, _RIGHT = 13, 14, 78, 308
 """Landmarks of the inner lips: their middles and their corners."""
 _JAW_OPEN = 25
 """Blendshape, in MediaPipe's order."""
-_MIN_PRESENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +37,11 @@ class MouthDetector:
 
     def due(self, sample: VideoSample) -> bool:
         """Measure wherever there are landmarks."""
-        landmarks = sample.found.get("landmarks")
-        return (
-            sample.job.policy.detectors.mouth.enabled
-            and isinstance(landmarks, LandmarksMeasure)
-            and landmarks.presence >= _MIN_PRESENCE
-        )
+        return sample.job.policy.detectors.mouth.enabled and sample.landmarks is not None
 
     def measure(self, samples: Sequence[VideoSample]) -> list[MouthMeasure]:
         """Measure each frame."""
-        return [_of_landmarks(sample.found["landmarks"]) for sample in samples]  # type: ignore[arg-type]
+        return [_of_landmarks(landmarks) for sample in samples if (landmarks := sample.landmarks)]
 
 
 def _of_landmarks(landmarks: LandmarksMeasure) -> MouthMeasure:

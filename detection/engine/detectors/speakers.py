@@ -26,7 +26,7 @@ from detection.engine.segmentation import (
     average,
     starts,
 )
-from detection.engine.sound import Samples, with_past
+from detection.engine.sound import Samples, silence, stretch
 
 MODEL_NAME = VOICE_SEGMENTER
 _STEP_S = 1.0
@@ -79,7 +79,7 @@ class SpeakersDetector:
 
     def warm_up(self) -> None:
         """Listen to ten silent seconds."""
-        self._segmenter.listen(np.zeros(round(STRETCH_S * SAMPLE_RATE_HZ), np.float32))
+        self._segmenter.listen(silence(STRETCH_S))
 
     def due(self, sample: AudioSample) -> bool:
         """Look each ``interval_s``, if speech is heard in the window."""
@@ -116,9 +116,7 @@ class SpeakersDetector:
         )
 
     def _measure(self, sample: AudioSample) -> SpeakersMeasure:
-        window = sample.job.window
-        new = len(window.samples) - min(window.lead_in_samples, len(window.samples))
-        samples, _ = with_past(sample.job, max(0, round(STRETCH_S * SAMPLE_RATE_HZ) - new))
+        samples = stretch(sample.job, STRETCH_S)
         voices = self._segmenter.listen(samples)
         return SpeakersMeasure(_seconds(voices, len(samples) / SAMPLE_RATE_HZ), voices.second_s, voices)
 

@@ -1,4 +1,4 @@
-"""Hear speech: Silero VAD v6 (MIT), the graph of its 16 kHz network that takes a whole sequence in one run."""
+"""Hear speech, with the sound before each window."""
 
 from __future__ import annotations
 
@@ -11,19 +11,10 @@ from detection.engine.media import SAMPLE_RATE_HZ, AudioWindow
 from detection.engine.model import VOICE_DETECTOR, Model
 from detection.engine.observations import AUDIO, SpeechMeasure
 from detection.engine.samples import AudioSample
-from detection.engine.sound import Samples, clean, mean_around, with_past
+from detection.engine.silero import CHUNK_S, SpeechNet
+from detection.engine.sound import Samples, with_past
 
 MODEL_NAME = VOICE_DETECTOR
-CHUNK = 512
-CHUNK_S = CHUNK / SAMPLE_RATE_HZ  # 32 ms
-_CONTEXT = 64
-"""Samples of the chunk before that the network wants to see again."""
-_STATE_SIZE = 128
-_MAX_STEPS = 2000
-"""Chunks per run, a minute: what bounds the memory for long recordings."""
-
-SMOOTHED_CHUNKS = 9
-"""0.3 s, about a syllable and a half. The mean over it decides better than single chunks: see docs/accuracy.md."""
 PAST_S = 2.0
 """Sound before the window that the network hears first: it starts deaf, and quiet speech takes it two seconds."""
 NOTHING = 0.01
@@ -40,7 +31,7 @@ class SpeechDetector:
     needs_past = True
 
     def __init__(self, model: Model) -> None:
-        self._model = model
+        self._net = SpeechNet(model)
         self.models = (model,)
 
     def due(self, sample: AudioSample) -> bool:
@@ -55,13 +46,8 @@ class SpeechDetector:
         ]
 
     def probabilities(self, samples: Samples, *, lead_in_samples: int = 0) -> Samples:
-        """Return the probability of speech of each 32 ms after the lead-in, float32, smoothed over 0.3 s.
-
-        ``samples`` may be a whole recording. A rest shorter than half a chunk is left out. What is not a number counts
-        as silence.
-        """
-        chunks, skipped = _chunk(clean(samples), lead_in_samples)
-        return mean_around(self._listen(chunks), SMOOTHED_CHUNKS)[skipped:]
+        """Return the probability of speech of each 32 ms after the lead-in; see ``SpeechNet``."""
+        return self._net.probabilities(samples, lead_in_samples=lead_in_samples)
 
     def timeline(self, samples: Samples, opinion: Opinion | None = None) -> tuple[NDArray[np.float64], Samples]:
         """Return the middles in seconds of a whole recording's chunks of 32 ms, and the probability of speech in each.
@@ -84,35 +70,6 @@ class SpeechDetector:
         if before <= window.lead_in_samples:
             return quick
         return self.probabilities(samples, lead_in_samples=before)
-
-    def _listen(self, chunks: Samples) -> Samples:
-        """Run the network over ``(n, 576)``, its state handed on from run to run; return ``(n,)``."""
-        heard = [np.zeros(0, np.float32)]
-        hidden = cell = np.zeros((1, 1, _STATE_SIZE), np.float32)
-        for start in range(0, len(chunks), _MAX_STEPS):
-            feeds = {"input": chunks[start : start + _MAX_STEPS], "h": hidden, "c": cell}
-            probabilities, hidden, cell = self._model.run(feeds)
-            heard.append(probabilities.reshape(-1))
-        return np.concatenate(heard)
-
-
-def _chunk(samples: Samples, lead_in_samples: int) -> tuple[Samples, int]:
-    """Cut sound into rows of context and chunk, ``(n, 576)``; return them and how many belong to the lead-in.
-
-    Chunks are counted from the end of the lead-in, so that the first one after it starts with the window.
-    """
-    lead_in = min(lead_in_samples, len(samples))
-    skipped = lead_in // CHUNK
-    first = lead_in - skipped * CHUNK
-    count = skipped + int((len(samples) - lead_in) / CHUNK + 0.5)
-    line = np.zeros(_CONTEXT + count * CHUNK, np.float32)
-    source = samples[max(0, first - _CONTEXT) : first + count * CHUNK]
-    start = _CONTEXT - (first - max(0, first - _CONTEXT))
-    line[start : start + len(source)] = source
-    if count == 0:
-        return np.zeros((0, _CONTEXT + CHUNK), np.float32), 0
-    rows: NDArray[np.float32] = np.lib.stride_tricks.sliding_window_view(line, _CONTEXT + CHUNK)[::CHUNK]
-    return np.ascontiguousarray(rows), skipped
 
 
 def _summarise(window: AudioWindow, probabilities: Samples, threshold: float) -> SpeechMeasure:

@@ -1,6 +1,6 @@
 """Write down what is said, and look for the policy's keywords in it. Off unless the policy asks for it.
 
-What was said is personal: it leaves this file only where a keyword was found.
+What was said is personal: it leaves this file only where a keyword was found, and is kept with the incident alone.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from detection.engine.media import SAMPLE_RATE_HZ
-from detection.engine.model import Recogniser
+from detection.engine.model import VOICE_DETECTOR, Model, Recogniser
 from detection.engine.observations import AUDIO, SpeechMeasure
 from detection.engine.samples import AudioSample
-from detection.engine.sound import with_past
+from detection.engine.silero import CHUNK_S, SpeechNet
+from detection.engine.sound import Samples, silence, stretch
 
+MODEL_NAME = VOICE_DETECTOR
 STRETCH_S = 10.0
 """How much is heard each time, the window included: words need their sentence, and the past has no more."""
 
@@ -51,33 +51,44 @@ class TranscriptDetector:
     stream = AUDIO
     needs_past = True
 
-    def __init__(self, recogniser: Recogniser) -> None:
+    def __init__(self, model: Model, recogniser: Recogniser) -> None:
+        """Take the network that hears speech, to find remarks between two looks, and what writes them down."""
+        self._speech = SpeechNet(model)
         self._recogniser = recogniser
-        self.models = recogniser.models
+        self.models = (*recogniser.models, model)
 
     def warm_up(self) -> None:
         """Listen to ten silent seconds."""
-        self._recogniser.hear(np.zeros(round(STRETCH_S * SAMPLE_RATE_HZ), np.float32))
+        self._recogniser.hear(silence(STRETCH_S))
 
     def due(self, sample: AudioSample) -> bool:
-        """Listen each ``interval_s``, if the policy asks for words and speech is heard in the window."""
+        """Listen each ``interval_s``, if the policy asks for words and speech is sought."""
         parameters = sample.job.policy.detectors.transcript
-        speech = sample.found.get("speech")
-        heard = isinstance(speech, SpeechMeasure) and speech.share > 0
-        return parameters.is_asked_for and heard and sample.is_due(parameters.interval_s)
+        sought = isinstance(sample.found.get("speech"), SpeechMeasure)
+        return parameters.is_asked_for and sought and sample.is_due(parameters.interval_s)
 
     def measure(self, samples: Sequence[AudioSample]) -> list[TranscriptMeasure]:
-        """Write down the ten seconds up to each window's end, and keep what holds a keyword."""
+        """Write down the ten seconds up to each window's end if somebody spoke, and keep what holds a keyword."""
         return [self._measure(sample) for sample in samples]
 
     def _measure(self, sample: AudioSample) -> TranscriptMeasure:
-        window = sample.job.window
-        new = len(window.samples) - min(window.lead_in_samples, len(window.samples))
-        samples, _ = with_past(sample.job, max(0, round(STRETCH_S * SAMPLE_RATE_HZ) - new))
+        samples = stretch(sample.job, STRETCH_S)
+        first_at = sample.job.window.ended_at - len(samples) / SAMPLE_RATE_HZ
+        if not self._is_spoken(sample, samples):
+            return TranscriptMeasure("", (), "", first_at)
         heard = self._recogniser.hear(samples)
         keywords = spoken(sample.job.policy.detectors.transcript.keywords, heard.text)
-        first_at = window.ended_at - len(samples) / SAMPLE_RATE_HZ
         return TranscriptMeasure(heard.text if keywords else "", keywords, heard.language, first_at)
+
+    def _is_spoken(self, sample: AudioSample, samples: Samples) -> bool:
+        """Return whether anybody speaks in the window, or spoke since the look before."""
+        policy = sample.job.policy.detectors
+        speech = sample.found.get("speech")
+        if isinstance(speech, SpeechMeasure) and speech.share > 0:
+            return True
+        since = round(policy.transcript.interval_s / CHUNK_S)
+        recent = self._speech.probabilities(samples)[-since:]
+        return float(recent.max(initial=0.0)) >= policy.speech.min_probability
 
 
 def spoken(keywords: Sequence[str], text: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from detection.engine.model import VOICE_EMBEDDER, Model
 from detection.engine.observations import AUDIO
 from detection.engine.samples import AudioSample
 from detection.engine.segmentation import STRETCH_S, SpeakersMeasure
-from detection.engine.sound import Samples, clean, with_past
+from detection.engine.sound import Samples, clean, silence, stretch
 
 MODEL_NAME = VOICE_EMBEDDER
 MIN_S = 0.5
@@ -66,7 +66,7 @@ class VoiceDetector:
 
     def warm_up(self) -> None:
         """Describe two silent seconds."""
-        self.embed(np.zeros(round(CROP_S * SAMPLE_RATE_HZ), np.float32))
+        self.embed(silence(CROP_S))
 
     def due(self, sample: AudioSample) -> bool:
         """Look each ``interval_s`` at where somebody speaks alone, and wherever a second voice wants checking."""
@@ -98,9 +98,7 @@ class VoiceDetector:
     def _measure(self, sample: AudioSample) -> VoiceMeasure:
         speakers = sample.found["speakers"]
         assert isinstance(speakers, SpeakersMeasure)
-        window = sample.job.window
-        new = len(window.samples) - min(window.lead_in_samples, len(window.samples))
-        samples, _ = with_past(sample.job, max(0, round(STRETCH_S * SAMPLE_RATE_HZ) - new))
+        samples = stretch(sample.job, STRETCH_S)
         pieces = [speakers.voices.voice(samples, number, longest_s=CROP_S) for number in (0, 1)]
         main, second = (self.embed(piece) if _is_enough(piece) else None for piece in pieces)
         return VoiceMeasure(

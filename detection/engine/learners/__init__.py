@@ -15,6 +15,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from detection.engine.learners.challenge import Challenge
 from detection.engine.learners.conversation import Conversation
 from detection.engine.learners.gaze_line import GazeLine
 from detection.engine.learners.head_line import HeadLine
@@ -49,7 +50,7 @@ class Learner(Protocol):
 
     @property
     def streams(self) -> frozenset[str]:
-        """Which observations it wants to see: ``video``, ``audio``, ``technical``."""
+        """Which observations it wants to see: ``video``, ``audio``, ``technical``, ``browser``."""
         ...
 
     def learn(self, state: State, observation: Observation, policy: Policy) -> tuple[State, Mapping[str, Any] | None]:
@@ -63,6 +64,7 @@ class Learner(Protocol):
 LEARNERS: Mapping[str, Learner] = {
     learner.name: learner
     for learner in (
+        Challenge(),
         IdentityPool(),
         GazeLine(),
         HeadLine(),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from detection.engine import centre
+from detection.engine.challenge import is_asked
 from detection.engine.observations import VIDEO, Observation
 from detection.engine.policy import Policy
 
@@ -42,7 +43,7 @@ class GazeLine:
     ``off_deg``: from the middle of where this candidate looks, less what that place is larger than usual.
 
     A frame in which the eyes cannot be read has neither ``off_deg`` nor ``direction``: a small or covered face, or lids
-    that have just closed, which may be a blink.
+    that have just closed, which may be a blink. Nor has one while the candidate is asked to move.
     """
 
     name = "gaze_line"
@@ -53,7 +54,7 @@ class GazeLine:
     ) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
         """See one frame's line of sight."""
         gaze = observation.measures.get("gaze")
-        if not isinstance(gaze, Mapping):
+        if not isinstance(gaze, Mapping) or is_asked(observation):
             return {**state, "shut": False} if state else state, None
         lids, closed = float(state.get("lids", _LIDS_USUAL)), float(gaze["closed"])
         unsure_deg = float(gaze.get("uncertainty_deg", 0.0))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from detection.engine import centre
+from detection.engine.challenge import is_asked
 from detection.engine.observations import VIDEO, Observation
 from detection.engine.policy import Policy
 
@@ -15,7 +16,7 @@ USUAL: Final = (0.0, -3.0)
 
 
 class HeadLine:
-    """Derives ``off_deg`` and ``calibrated`` from the measures of ``head_pose``."""
+    """Derives ``off_deg`` and ``calibrated`` from the measures of ``head_pose``, unless the head is to be turned."""
 
     name = "head_line"
     streams = frozenset({VIDEO})
@@ -25,7 +26,7 @@ class HeadLine:
     ) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
         """See one frame's head pose."""
         pose = observation.measures.get("head_pose")
-        if not isinstance(pose, Mapping):
+        if not isinstance(pose, Mapping) or is_asked(observation):
             return state, None
         yaw_deg, pitch_deg = float(pose["yaw_deg"]), float(pose["pitch_deg"])
         learnt = centre.learn(state, (yaw_deg, pitch_deg), observation.captured_at, usual=USUAL)

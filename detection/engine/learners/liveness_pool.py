@@ -22,6 +22,9 @@ _STAYS_FROM, _STAYS_TO, _STAYS_WEIGHT = -0.1, -0.3, 2.0
 _STILL_FROM_S, _STILL_TO_S, _STILL_WEIGHT = 60.0, 120.0, 3.0
 """Likewise for lids and lips that do not move (see ``stillness``). Readers blink five times a minute and less, and two
 frames a second miss most blinks: this outweighs no face that looks live."""
+_ANSWERED_WEIGHT, _ANSWERED_S = 3.0, 60.0
+"""Who turned the head when asked to has depth and hears what is asked, which no print and no recording has: it speaks
+for a person for a minute. Not for longer: another may sit down, or a picture be held up."""
 _UNSEEN = 2.0
 """The mean evidence that is assumed where the picture is too poor to look at: in favour of the candidate."""
 _SURE_LOOP, _NO_LOOP = 0.25, 0.55
@@ -80,6 +83,7 @@ def _weighed(seen: dict[str, float] | None, observation: Observation) -> dict[st
     rigid = _RIGID_WEIGHT * _share(rigidity, _RIGID_FROM, _RIGID_TO)
     stays = _STAYS_WEIGHT * _share(rigidity, _STAYS_FROM, _STAYS_TO)
     still = _STILL_WEIGHT * _share(still_s, _STILL_FROM_S, _STILL_TO_S)
+    answered = _ANSWERED_WEIGHT * _has_answered(observation)
     against = {
         "network": -seen["margin"],
         "moire": (seen["moire"] - 1.3) * 20,
@@ -88,7 +92,7 @@ def _weighed(seen: dict[str, float] | None, observation: Observation) -> dict[st
         "still": still,
     }
     return {
-        "attack": round(1 / (1 + math.exp(_CALIBRATION * (seen["evidence"] + stays - rigid - still))), 4),
+        "attack": round(1 / (1 + math.exp(_CALIBRATION * (seen["evidence"] + stays + answered - rigid - still))), 4),
         "reason": max(against, key=lambda name: against[name]),
         "looks": seen["looks"],
         "margin": round(seen["margin"], 2),
@@ -102,6 +106,13 @@ def _weighed(seen: dict[str, float] | None, observation: Observation) -> dict[st
 def _derived(observation: Observation, key: str, *, learner: str = "") -> float | None:
     found = observation.measures.get(learner or key)
     return float(found[key]) if isinstance(found, Mapping) else None
+
+
+def _has_answered(observation: Observation) -> bool:
+    """Return whether the challenge at check-in was passed, a turn of the head in it, and just now."""
+    challenge = observation.measures.get("challenge")
+    answered_at = challenge.get("answered_at") if isinstance(challenge, Mapping) else None
+    return answered_at is not None and 0 <= observation.captured_at - float(answered_at) <= _ANSWERED_S
 
 
 def _share(value: float | None, low: float, high: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,21 @@ from environ import Env
 
 from detection.engine.weights import WeightsError
 from detection.engine.weights.store import ROOT
-from detection.evaluation.generate import exams, photographs, recordings
+from detection.evaluation.generate import attacks, exams, photographs, recordings, sounds
 
 Make = Callable[[Path, np.random.Generator, int], str]
 
 MAKERS: Mapping[str, tuple[Make, int]] = {
     "exam": (exams.make, 5),
     "faces": (photographs.make, 20),
+    "attack": (attacks.make, 10),
     "speech": (recordings.make_speech, 12),
     "speakers": (recordings.make_speakers, 16),
     "voices": (recordings.make_voices, 12),
+    "sounds": (partial(sounds.make, held_out=True), 12),
+    "sounds-seen": (partial(sounds.make, held_out=False), 12),
 }
-"""Task → what makes a set for it (returning what it is, for its README), and how many clips, variants or voices."""
+"""Task (or set) → what makes it (returning what it is, for its README), and how many clips, variants or voices."""
 
 
 def main(arguments: list[str]) -> int:

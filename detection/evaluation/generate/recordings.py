@@ -34,10 +34,10 @@ def make_speech(directory: Path, rng: np.random.Generator, count: int) -> str:
     """Write ``count`` recordings and ``segments.csv``; return what they are."""
     rows: list[tuple[object, ...]] = []
     for index in range(count):
-        sound, name = _room(30.0, float(rng.uniform(-65, -45)), rng), f"speech_{index:02}.wav"
+        sound, name = room(30.0, float(rng.uniform(-65, -45)), rng), f"speech_{index:02}.wav"
         at_s, found = float(rng.uniform(1, 4)), False
         while at_s < 26 and index % 6 != 5:  # each sixth has no speech at all
-            said = _say(rng) * _gain(float(rng.uniform(-45, -20)))
+            said = say(rng) * gain(float(rng.uniform(-45, -20)))
             start = round(at_s * SAMPLE_RATE_HZ)
             said = said[: len(sound) - start]
             sound[start : start + len(said)] += said
@@ -45,7 +45,7 @@ def make_speech(directory: Path, rng: np.random.Generator, count: int) -> str:
             found, at_s = True, at_s + len(said) / SAMPLE_RATE_HZ + float(rng.uniform(0.8, 4))
         if not found:
             rows.append((name, "", "", f"recording {index}"))
-        _write(directory / name, sound)
+        write_sound(directory / name, sound)
     write_table(directory / "segments.csv", ["audio", "start_s", "end_s", "subject"], rows)
     return f"{count} recordings of 30 s: eSpeak NG voices between -45 and -20 dBFS over noise between -65 and -45 dBFS."
 
@@ -54,12 +54,12 @@ def make_speakers(directory: Path, rng: np.random.Generator, count: int) -> str:
     """Write ``count`` recordings with their RTTM; a quarter has one voice only. Return what they are."""
     for index in range(count):
         name, lines = f"meeting_{index:02}", []
-        sound = _room(20.0, -60.0, rng)
+        sound = room(20.0, -60.0, rng)
         voices = list(rng.permutation(VOICES)[: 1 if index % 4 == 0 else 2])
         at_s, turn = 0.5, 0
         while at_s < 16:
             voice = str(voices[turn % len(voices)])
-            said = _say(rng, voice) * _gain(float(rng.uniform(-32, -22)))
+            said = say(rng, voice) * gain(float(rng.uniform(-32, -22)))
             start = round(at_s * SAMPLE_RATE_HZ)
             said = said[: len(sound) - start]
             sound[start : start + len(said)] += said
@@ -67,7 +67,7 @@ def make_speakers(directory: Path, rng: np.random.Generator, count: int) -> str:
             lines.append(f"SPEAKER {name} 1 {at_s:.3f} {length_s:.3f} <NA> <NA> {voice} <NA> <NA>")
             early = rng.uniform(0.5, 2.5) if len(voices) > 1 and rng.random() < 0.5 else -rng.uniform(0.3, 1.0)
             at_s, turn = at_s + max(0.5, length_s - float(early)), turn + 1
-        _write(directory / f"{name}.wav", sound)
+        write_sound(directory / f"{name}.wav", sound)
         (directory / f"{name}.rttm").write_text("\n".join(lines) + "\n")
     return (
         f"{count} recordings of 20 s: one or two eSpeak NG voices that fall into one another's words half of the time."
@@ -80,8 +80,8 @@ def make_voices(directory: Path, rng: np.random.Generator, count: int) -> str:
     for index in range(count):
         voice = VOICES[index % len(VOICES)]
         name = f"voice_{index:02}.wav"
-        said = _say(rng, voice) * _gain(-25.0)
-        _write(directory / name, said + _room(len(said) / SAMPLE_RATE_HZ, float(rng.uniform(-65, -50)), rng))
+        said = say(rng, voice) * gain(-25.0)
+        write_sound(directory / name, said + room(len(said) / SAMPLE_RATE_HZ, float(rng.uniform(-65, -50)), rng))
         names.append((name, voice))
     rows = [
         (first, second, int(one == other))
@@ -92,7 +92,7 @@ def make_voices(directory: Path, rng: np.random.Generator, count: int) -> str:
     return f"{count} recordings of eSpeak NG's {len(VOICES)} voices. They differ less than people do."
 
 
-def _say(rng: np.random.Generator, voice: str = "") -> Sound:
+def say(rng: np.random.Generator, voice: str = "") -> Sound:
     """Return an utterance by a voice, or by any, at a root mean square of one while it is spoken."""
     spoken, rate = speak(str(rng.choice(TEXTS)), voice=voice or str(rng.choice(VOICES)))
     sound = np.asarray(soxr.resample(spoken, rate, SAMPLE_RATE_HZ), np.float32)
@@ -110,20 +110,20 @@ def _active(said: Sound) -> list[tuple[float, float]]:
     return [(int(group[0]) / 100, int(group[-1] + 1) / 100) for group in groups if len(group)]
 
 
-def _gain(dbfs: float) -> np.float32:
+def gain(dbfs: float) -> np.float32:
     return np.float32(10 ** (dbfs / 20))
 
 
-def _room(length_s: float, dbfs: float, rng: np.random.Generator) -> Sound:
+def room(length_s: float, dbfs: float, rng: np.random.Generator) -> Sound:
     """Return noise that falls by 3 dB an octave."""
     count = round(length_s * SAMPLE_RATE_HZ)
     spectrum = np.fft.rfft(rng.standard_normal(count))
     frequencies = np.fft.rfftfreq(count, 1 / SAMPLE_RATE_HZ)
     noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequencies, 40.0)), count)
-    return np.asarray(noise / np.sqrt(np.mean(np.square(noise))) * _gain(dbfs), np.float32)
+    return np.asarray(noise / np.sqrt(np.mean(np.square(noise))) * gain(dbfs), np.float32)
 
 
-def _write(path: Path, sound: Sound) -> None:
+def write_sound(path: Path, sound: Sound) -> None:
     pcm = (np.clip(sound, -1, 1) * 32767).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

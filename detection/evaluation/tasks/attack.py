@@ -12,7 +12,7 @@ from detection.evaluation.bootstrap import Owners
 from detection.evaluation.incidents import opened
 from detection.evaluation.layout import read_table
 from detection.evaluation.product import NotInThisBuildError, Product, watch
-from detection.evaluation.report import Report, figure
+from detection.evaluation.report import Figure, Report, by_group, figure
 from detection.evaluation.shelf import Shelf
 
 EVENT = "PRESENTATION_ATTACK"
@@ -25,6 +25,7 @@ class _Item:
     """One presentation. ``attacked``: what the product says; None where it found no face that it could judge."""
 
     owner: str
+    group: str
     live: bool
     attacked: bool | None
 
@@ -41,8 +42,9 @@ def evaluate(product: Product, directory: Path) -> Report:
     for row, path, live in labelled:
         said = shelf.open(path, lambda each: _judge(product, each))
         if said is not None:
-            items.append(_Item(row.subject(shelf.name(path)), live, said[0]))
-    return _report(items, shelf)
+            items.append(_Item(row.subject(shelf.name(path)), row.group(), live, said[0]))
+    groups = by_group(items, lambda item: item.group, _figures)
+    return Report("attack", len(items), _figures(items), shelf.skipped, groups=groups)
 
 
 def _judge(product: Product, path: Path) -> tuple[bool | None]:
@@ -68,15 +70,14 @@ def _by_looks(observations: list[Observation]) -> bool | None:
     return sum(live) / len(live) < LIVE_FROM if live else None
 
 
-def _report(items: list[_Item], shelf: Shelf) -> Report:
+def _figures(items: list[_Item]) -> dict[str, Figure]:
     attacks = [item for item in items if not item.live and item.attacked is not None]
     genuine = [item for item in items if item.live and item.attacked is not None]
-    figures = {
+    return {
         "apcer": figure(metrics.mean([not item.attacked for item in attacks]), _owners(attacks)),
         "bpcer": figure(metrics.mean([bool(item.attacked) for item in genuine]), _owners(genuine)),
         "undecided": figure(metrics.mean([item.attacked is None for item in items]), _owners(items)),
     }
-    return Report("attack", len(items), figures, shelf.skipped)
 
 
 def _owners(items: list[_Item]) -> Owners:

@@ -17,7 +17,19 @@ from detection.evaluation.bootstrap import Owners
 from detection.evaluation.incidents import TOLERANCE_S, Matched, Span, joined, match, opened
 from detection.evaluation.layout import Row, read_table
 from detection.evaluation.product import Product, watch
-from detection.evaluation.report import COUNT, HOURS, NUMBER, PER_HOUR, SECONDS, Figure, Report, figure, none_in, plain
+from detection.evaluation.report import (
+    COUNT,
+    HOURS,
+    NUMBER,
+    PER_HOUR,
+    SECONDS,
+    Figure,
+    Report,
+    by_group,
+    figure,
+    none_in,
+    plain,
+)
 from detection.evaluation.shelf import Shelf
 
 
@@ -27,6 +39,7 @@ class _Clip:
 
     path: Path
     owner: str
+    group: str
     reference: Path | None
     expected: list[Span] = field(default_factory=list)
 
@@ -36,6 +49,7 @@ class _Outcome:
     """What came of one clip."""
 
     owner: str
+    group: str
     name: str
     hours: float
     matched: Matched
@@ -59,7 +73,7 @@ def _clips(rows: list[Row], shelf: Shelf) -> list[_Clip]:
     for row in rows:
         path = row.path("media")
         reference = None if row.is_empty("reference") else row.path("reference")
-        clip = clips.setdefault(path, _Clip(path, row.subject(shelf.name(path)), reference))
+        clip = clips.setdefault(path, _Clip(path, row.subject(shelf.name(path)), row.group(), reference))
         if clip.reference != reference:
             raise row.wrong(f"{row.values['media']!r} has another reference on an earlier line")
         if not row.is_empty("event_type", "start_s", "end_s"):
@@ -86,7 +100,8 @@ def _run(product: Product, shelf: Shelf, clip: _Clip) -> _Outcome | None:
     behaviour = [span for span in found if span.event not in TECHNICAL_EVENTS or span.event in wanted]
     technical = [span for span in found if span not in behaviour]
     hours = watched.duration_s / 3600
-    return _Outcome(clip.owner, shelf.name(clip.path), hours, match(clip.expected, behaviour), technical, refused)
+    matched = match(clip.expected, behaviour)
+    return _Outcome(clip.owner, clip.group, shelf.name(clip.path), hours, matched, technical, refused)
 
 
 def _enrol(product: Product, image: media.Image) -> tuple[NDArray[np.float32] | None, bool]:
@@ -103,7 +118,10 @@ def _enrol(product: Product, image: media.Image) -> tuple[NDArray[np.float32] | 
 
 def _report(outcomes: list[_Outcome], shelf: Shelf, took_s: float) -> Report:
     hours = sum(outcome.hours for outcome in outcomes)
-    report = Report("exam", len(outcomes), _figures(outcomes, hours, took_s), shelf.skipped)
+    groups = by_group(outcomes, lambda outcome: outcome.group, _figures)
+    speed = plain(hours * 3600 / max(took_s, 1e-9), NUMBER, n=len(outcomes))
+    figures = {**_figures(outcomes), "times_real_time": speed}
+    report = Report("exam", len(outcomes), figures, shelf.skipped, groups=groups)
     report.remarks.append(f"{hours:.2f} candidate-hours in {len(outcomes)} clips, analysed in {took_s:.0f} s.")
     report.remarks.append(f"Incidents match within {TOLERANCE_S:g} s. Rules and thresholds are the policy's.")
     if hours and not any(outcome.matched.false for outcome in outcomes):
@@ -114,7 +132,7 @@ def _report(outcomes: list[_Outcome], shelf: Shelf, took_s: float) -> Report:
     return report
 
 
-def _figures(outcomes: list[_Outcome], hours: float, took_s: float) -> dict[str, Figure]:
+def _figures(outcomes: list[_Outcome]) -> dict[str, Figure]:
     owners = Owners([outcome.owner for outcome in outcomes])
     found = np.array([len(outcome.matched.found) for outcome in outcomes], np.float64)
     same = np.array([sum(a.event == b.event for a, b in o.matched.found) for o in outcomes], np.float64)
@@ -133,8 +151,7 @@ def _figures(outcomes: list[_Outcome], hours: float, took_s: float) -> dict[str,
         "again": plain(sum(len(outcome.matched.again) for outcome in outcomes), n=len(outcomes)),
         "technical": plain(sum(len(outcome.technical) for outcome in outcomes), n=len(outcomes)),
         "references_refused": plain(sum(outcome.refused for outcome in outcomes), n=len(outcomes)),
-        "hours": plain(hours, HOURS, n=len(outcomes)),
-        "times_real_time": plain(hours * 3600 / max(took_s, 1e-9), NUMBER, n=len(outcomes)),
+        "hours": plain(each_hours.sum(), HOURS, n=len(outcomes)),
         **_by_event(outcomes),
     }
 

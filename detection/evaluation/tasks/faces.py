@@ -10,13 +10,13 @@ import numpy as np
 
 from detection.engine.detectors import identity
 from detection.engine.detectors.identity import Probe
-from detection.engine.observations import Face
+from detection.engine.observations import Face, IdentityMeasure
 from detection.engine.policy import EventType, Policy
 from detection.evaluation import media, metrics
 from detection.evaluation.bootstrap import Owners
 from detection.evaluation.layout import read_table
 from detection.evaluation.product import Product
-from detection.evaluation.report import NUMBER, Figure, Report, figure
+from detection.evaluation.report import NUMBER, Figure, Report, by_group, figure
 from detection.evaluation.shelf import Shelf, batches
 
 OPERATING_POINTS = {"1e2": 1e-2, "1e3": 1e-3, "1e4": 1e-4}
@@ -38,6 +38,8 @@ class _Pair:
     """A comparison. ``score``: the raw one; None where a face was not found, and then nothing is decided either."""
 
     owners: tuple[str, str]
+    group: str
+    photos: tuple[_Photo, _Photo]
     same: bool
     score: float | None
     decided: bool = False
@@ -55,8 +57,11 @@ def evaluate(product: Product, directory: Path) -> Report:
     for row, first, second, same in labelled:
         if first in photos and second in photos:
             owners = row.subjects(shelf.name(first), shelf.name(second))
-            pairs.append(_compare(photos[first], photos[second], owners, same=same, product=product))
-    return Report("faces", len(pairs), _figures(pairs, list(photos.values())), shelf.skipped)
+            both = photos[first], photos[second]
+            measure = _compare(*both, product)
+            pairs.append(_pair(owners, row.common_group(), both, same, measure, product))
+    groups = by_group(pairs, lambda pair: pair.group, lambda own: _figures(own, _photos(own)))
+    return Report("faces", len(pairs), _figures(pairs, list(photos.values())), shelf.skipped, groups=groups)
 
 
 def _read_all(product: Product, shelf: Shelf, paths: Iterable[Path]) -> dict[Path, _Photo]:
@@ -78,19 +83,36 @@ def _possible(faces: list[Face], policy: Policy) -> list[Face]:
     return [face for face in faces if face.score >= policy.detectors.faces.min_score]
 
 
-def _compare(first: _Photo, second: _Photo, owners: tuple[str, str], *, same: bool, product: Product) -> _Pair:
-    """Enrol the largest face of the first photograph and judge the second by it.
+def _compare(first: _Photo, second: _Photo, product: Product) -> IdentityMeasure | None:
+    """Enrol the largest face of the first photograph and judge the second by it; None where one has no face.
 
     Enrolment's gate would have refused a poor first photograph. Here nobody can give another: its clarity is taken into
     account, and where it is too poor the pair stays undecided, as with a poor probe.
     """
     if not first.probes or not second.probes:
-        return _Pair(owners, same, None)
-    embedder, policy = product.pipeline.embedder, product.policy
+        return None
     enrolled = first.probes[0]
-    measure = embedder.judge(second.probes, enrolled.embedding, policy, template_clarity=enrolled.clarity)
-    matches = measure.similarity >= policy.rules[EventType.FACE_MISMATCH].enter
-    return _Pair(owners, same, measure.comparison_score, measure.decided, matches)
+    embedder = product.pipeline.embedder
+    return embedder.judge(second.probes, enrolled.embedding, product.policy, template_clarity=enrolled.clarity)
+
+
+def _pair(
+    owners: tuple[str, str],
+    group: str,
+    photos: tuple[_Photo, _Photo],
+    same: bool,
+    measure: IdentityMeasure | None,
+    product: Product,
+) -> _Pair:
+    if measure is None:
+        return _Pair(owners, group, photos, same, None)
+    matches = measure.similarity >= product.policy.rules[EventType.FACE_MISMATCH].enter
+    return _Pair(owners, group, photos, same, measure.comparison_score, measure.decided, matches)
+
+
+def _photos(pairs: list[_Pair]) -> list[_Photo]:
+    """Return each photograph of these pairs once."""
+    return list({photo.owner: photo for pair in pairs for photo in pair.photos}.values())
 
 
 def _figures(pairs: list[_Pair], photos: list[_Photo]) -> dict[str, Figure]:

@@ -14,7 +14,7 @@ from detection.evaluation.bootstrap import Owners
 from detection.evaluation.incidents import TOLERANCE_S, Span, opened
 from detection.evaluation.layout import Row, read_table
 from detection.evaluation.product import NotInThisBuildError, Product, watch
-from detection.evaluation.report import HOURS, PER_HOUR, Figure, Report, figure, none_in, plain
+from detection.evaluation.report import HOURS, PER_HOUR, Figure, Report, by_group, figure, none_in, plain
 from detection.evaluation.shelf import Shelf
 
 CENTER = "center"
@@ -40,6 +40,7 @@ class _Clip:
     """A clip: what was labelled, and what the product made of it."""
 
     owner: str
+    group: str
     windows: list[_Window] = field(default_factory=list)
     said: list[str | None] = field(default_factory=list)
     """Per labelled frame the measured direction; None where the eyes could not be read."""
@@ -83,7 +84,8 @@ def evaluate(product: Product, directory: Path) -> Report:
     hours = sum(clip.clean_hours for clip in measured)
     if hours and not any(clip.false for clip in measured):
         remarks.append(none_in(hours))
-    return Report("gaze", frames, _figures(measured), shelf.skipped, remarks, _misses(clips, shelf))
+    groups = by_group(measured, lambda clip: clip.group, _figures)
+    return Report("gaze", frames, _figures(measured), shelf.skipped, remarks, _misses(clips, shelf), groups)
 
 
 def _events() -> list[EventType]:
@@ -97,7 +99,7 @@ def _clips(rows: list[Row], shelf: Shelf) -> dict[Path, _Clip]:
     clips: dict[Path, _Clip] = {}
     for row in rows:
         path = row.path("video")
-        clip = clips.setdefault(path, _Clip(row.subject(shelf.name(path))))
+        clip = clips.setdefault(path, _Clip(row.subject(shelf.name(path)), row.group()))
         clip.windows.append(_Window(*row.span(), row.choice("direction", DIRECTIONS)))
     return clips
 

@@ -11,7 +11,7 @@ from detection.evaluation import media, metrics
 from detection.evaluation.bootstrap import Owners
 from detection.evaluation.layout import Row, read_table
 from detection.evaluation.product import Product
-from detection.evaluation.report import DEGREES, Figure, Report, figure
+from detection.evaluation.report import DEGREES, Figure, Report, by_group, figure
 from detection.evaluation.shelf import Shelf, batches
 
 AXES = ("pitch", "yaw", "roll")
@@ -22,6 +22,7 @@ _BATCH = 16
 @dataclass(frozen=True, slots=True)
 class _Item:
     owner: str
+    group: str
     labelled: tuple[float, float, float]
     measured: tuple[float, float, float] | None
 
@@ -34,16 +35,17 @@ def evaluate(product: Product, directory: Path) -> Report:
     shelf, items = Shelf(directory), list[_Item]()
     pose = product.only("faces", "landmarks", "head_pose")
     readable = (
-        (row.subject(shelf.name(path)), angles, image)
+        (row.subject(shelf.name(path)), row.group(), angles, image)
         for row, path, angles in labelled
         if (image := shelf.open(path, media.read_image)) is not None
     )
     for batch in batches(readable, _BATCH):
-        seen = pose.see([image for _, _, image in batch])
-        for (owner, angles, _), observation in zip(batch, seen, strict=True):
+        seen = pose.see([image for *_, image in batch])
+        for (owner, group, angles, _), observation in zip(batch, seen, strict=True):
             measure = observation.measures.get("head_pose")
-            items.append(_Item(owner, angles, None if not measure else _measured(measure)))
-    return Report("head-pose", len(items), _figures(items), shelf.skipped)
+            items.append(_Item(owner, group, angles, None if not measure else _measured(measure)))
+    groups = by_group(items, lambda item: item.group, _figures)
+    return Report("head-pose", len(items), _figures(items), shelf.skipped, groups=groups)
 
 
 def _angles(row: Row) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,20 @@ from detection.evaluation import media, metrics
 from detection.evaluation.bootstrap import Owners
 from detection.evaluation.layout import Row, read_table
 from detection.evaluation.product import Product
-from detection.evaluation.report import Figure, Report, figure
+from detection.evaluation.report import Figure, Report, by_group, figure
 from detection.evaluation.shelf import Shelf, batches
 
 KINDS = ("person", "phone", "book", "laptop", "screen")
 _ALSO_CALLED = {"cell phone": "phone", "mobile phone": "phone", "tv": "screen", "monitor": "screen"}
 _BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    owner: str
+    group: str
+    actual: frozenset[str]
+    found: frozenset[str]
 
 
 def evaluate(product: Product, directory: Path) -> Report:
@@ -27,23 +36,22 @@ def evaluate(product: Product, directory: Path) -> Report:
     labelled = [(row, row.path("image"), _kinds(row)) for row in rows]
     shelf = Shelf(directory)
     looking = product.only("faces", "objects")
-    owners: list[str] = []
-    actual: list[frozenset[str]] = []
-    found: list[frozenset[str]] = []
+    pictures: list[_Picture] = []
     readable = (
-        (row.subject(shelf.name(path)), kinds, image)
+        (row.subject(shelf.name(path)), row.group(), kinds, image)
         for row, path, kinds in labelled
         if (image := shelf.open(path, media.read_image)) is not None
     )
     for batch in batches(readable, _BATCH):
-        seen = looking.see([image for _, _, image in batch])
-        for (owner, kinds, _), observation in zip(batch, seen, strict=True):
-            owners.append(owner)
-            actual.append(kinds)
-            found.append(_found(observation.measures.get("objects"), product.policy))
-    scored = _scored(actual)
+        seen = looking.see([image for *_, image in batch])
+        for (owner, group, kinds, _), observation in zip(batch, seen, strict=True):
+            found = _found(observation.measures.get("objects"), product.policy)
+            pictures.append(_Picture(owner, group, kinds, found))
+    scored = _scored([picture.actual for picture in pictures])
     remarks = [f"Kinds scored: {', '.join(scored)}."]
-    return Report("objects", len(owners), _figures(owners, actual, found, scored), shelf.skipped, remarks)
+    figures = _figures(pictures, scored)
+    groups = by_group(pictures, lambda picture: picture.group, lambda own: _figures(own, scored))
+    return Report("objects", len(pictures), figures, shelf.skipped, remarks, groups=groups)
 
 
 def _kinds(row: Row) -> frozenset[str]:
@@ -67,11 +75,10 @@ def _scored(actual: list[frozenset[str]]) -> list[str]:
     return [kind for kind in KINDS if kind in known] or [kind for kind in KINDS if kind != "person"]
 
 
-def _figures(
-    owners: list[str], actual: list[frozenset[str]], found: list[frozenset[str]], scored: list[str]
-) -> dict[str, Figure]:
-    is_there = np.array([[kind in kinds for kind in scored] for kinds in actual], bool).reshape(-1, len(scored))
-    is_said = np.array([[kind in kinds for kind in scored] for kinds in found], bool).reshape(-1, len(scored))
+def _figures(pictures: list[_Picture], scored: list[str]) -> dict[str, Figure]:
+    owners = [picture.owner for picture in pictures]
+    is_there = np.array([[kind in p.actual for kind in scored] for p in pictures], bool).reshape(-1, len(scored))
+    is_said = np.array([[kind in p.found for kind in scored] for p in pictures], bool).reshape(-1, len(scored))
     all_owners = Owners([owner for owner in owners for _ in scored])
     figures = _three("", is_said.ravel(), is_there.ravel(), all_owners)
     for index, kind in enumerate(scored):

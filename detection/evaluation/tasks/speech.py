@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.engine.detectors.speech import CHUNK_S
 from detection.engine.media import SAMPLE_RATE_HZ
 from detection.engine.samples import AudioSample
+from detection.engine.silero import CHUNK_S
 from detection.evaluation import media, metrics
 from detection.evaluation.bootstrap import Owners
 from detection.evaluation.layout import Row, read_table
 from detection.evaluation.product import Product, audio_jobs
-from detection.evaluation.report import HOURS, Report, figure, plain
+from detection.evaluation.report import HOURS, Figure, Report, by_group, figure, plain
 from detection.evaluation.shelf import Shelf, batches
 
 FRAME_S = 0.03
@@ -24,29 +25,40 @@ _BATCH = 64
 Span = tuple[float, float]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Recording:
+    """What was heard in a recording, and whether anybody speaks, per frame."""
+
+    owner: str
+    group: str
+    probabilities: NDArray[np.float64]
+    spoken: NDArray[np.bool_]
+
+
 def evaluate(product: Product, directory: Path) -> Report:
     """Compare with ``segments.csv``: ``audio,start_s,end_s`` (a recording without speech: one row, both empty)."""
     product.require("speech")
     rows = read_table(directory, "segments.csv", ["audio", "start_s", "end_s"])
     spoken: dict[Path, list[Span]] = {}
-    owner: dict[Path, str] = {}
+    about: dict[Path, tuple[str, str]] = {}
     shelf = Shelf(directory)
     for row in rows:
         path = row.path("audio")
-        owner.setdefault(path, row.subject(shelf.name(path)))
+        about.setdefault(path, (row.subject(shelf.name(path)), row.group()))
         spoken.setdefault(path, []).extend(_spans(row))
-    heard: list[NDArray[np.float64]] = []
-    labels: list[NDArray[np.bool_]] = []
-    owners: list[str] = []
+    recordings: list[_Recording] = []
     for path, spans in spoken.items():
         sound = shelf.open(path, _read_sound)
         if sound is None:
             continue
         probabilities = _frames(product, sound)
-        heard.append(probabilities)
-        labels.append(mark(spans, len(probabilities), FRAME_S))
-        owners += [owner[path]] * len(probabilities)
-    return _report(product, heard, labels, owners, shelf)
+        recordings.append(_Recording(*about[path], probabilities, mark(spans, len(probabilities), FRAME_S)))
+    said_from = product.policy.detectors.speech.min_probability
+    figures = _figures(recordings, said_from)
+    groups = by_group(recordings, lambda each: each.group, lambda own: _figures(own, said_from))
+    remarks = [f"Frames of {FRAME_S * 1000:.0f} ms out of {len(recordings)} recordings."]
+    frames = sum(len(recording.probabilities) for recording in recordings)
+    return Report("speech", frames, figures, shelf.skipped, remarks, groups=groups)
 
 
 def _read_sound(path: Path) -> media.Sound:
@@ -90,24 +102,16 @@ def mark(spans: Sequence[Span], count: int, frame_s: float) -> NDArray[np.bool_]
     return inside
 
 
-def _report(
-    product: Product,
-    heard: list[NDArray[np.float64]],
-    labels: list[NDArray[np.bool_]],
-    names: list[str],
-    shelf: Shelf,
-) -> Report:
-    scores = np.concatenate([np.zeros(0), *heard])
-    actual = np.concatenate([np.zeros(0, bool), *labels])
-    said = scores >= product.policy.detectors.speech.min_probability
-    owners = Owners(names)
-    figures = {
+def _figures(recordings: list[_Recording], said_from: float) -> dict[str, Figure]:
+    scores = np.concatenate([np.zeros(0), *(each.probabilities for each in recordings)])
+    actual = np.concatenate([np.zeros(0, bool), *(each.spoken for each in recordings)])
+    said = scores >= said_from
+    owners = Owners([each.owner for each in recordings for _ in each.spoken])
+    return {
         "auc": figure(metrics.auc(scores, actual), owners),
         "f1": figure(metrics.f1(said, actual), owners),
         "precision": figure(metrics.precision(said, actual), owners, n=int(said.sum())),
         "recall": figure(metrics.recall(said, actual), owners, n=int(actual.sum())),
         "speech_share": figure(metrics.mean(actual), owners),
-        "hours": plain(len(scores) * FRAME_S / 3600, HOURS, n=len(heard)),
+        "hours": plain(len(scores) * FRAME_S / 3600, HOURS, n=len(recordings)),
     }
-    remarks = [f"Frames of {FRAME_S * 1000:.0f} ms out of {len(heard)} recordings."]
-    return Report("speech", len(scores), figures, shelf.skipped, remarks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,16 @@ from detection.evaluation import media, metrics
 from detection.evaluation.bootstrap import Owners
 from detection.evaluation.layout import read_table
 from detection.evaluation.product import Product
-from detection.evaluation.report import NUMBER, Report, figure
+from detection.evaluation.report import NUMBER, Figure, Report, by_group, figure
 from detection.evaluation.shelf import Shelf
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    owners: tuple[str, str]
+    group: str
+    same: bool
+    score: float
 
 
 def evaluate(product: Product, directory: Path) -> Report:
@@ -25,23 +34,24 @@ def evaluate(product: Product, directory: Path) -> Report:
         path: shelf.open(path, lambda each: _embed(product, each))
         for path in dict.fromkeys(path for _, first, second, _ in labelled for path in (first, second))
     }
-    scores: list[float] = []
-    same: list[bool] = []
-    owners: list[tuple[str, str]] = []
+    pairs: list[_Pair] = []
     for row, first, second, is_same in labelled:
         a, b = voices[first], voices[second]
         if a is not None and b is not None:
-            scores.append(float(np.dot(a, b)))
-            same.append(is_same)
-            owners.append(row.subjects(shelf.name(first), shelf.name(second)))
-    is_genuine = np.array(same, bool)
-    pairs = Owners([first for first, _ in owners], [second for _, second in owners])
-    figures = {
-        "eer": figure(metrics.eer(scores, is_genuine), pairs),
-        "auc": figure(metrics.auc(scores, is_genuine), pairs),
-        "d_prime": figure(metrics.d_prime(scores, is_genuine), pairs, NUMBER),
+            owners = row.subjects(shelf.name(first), shelf.name(second))
+            pairs.append(_Pair(owners, row.common_group(), is_same, float(np.dot(a, b))))
+    groups = by_group(pairs, lambda pair: pair.group, _figures)
+    return Report("voices", len(pairs), _figures(pairs), shelf.skipped, groups=groups)
+
+
+def _figures(pairs: list[_Pair]) -> dict[str, Figure]:
+    scores, same = np.array([pair.score for pair in pairs]), np.array([pair.same for pair in pairs], bool)
+    owners = Owners([pair.owners[0] for pair in pairs], [pair.owners[1] for pair in pairs])
+    return {
+        "eer": figure(metrics.eer(scores, same), owners),
+        "auc": figure(metrics.auc(scores, same), owners),
+        "d_prime": figure(metrics.d_prime(scores, same), owners, NUMBER),
     }
-    return Report("voices", len(scores), figures, shelf.skipped)
 
 
 def _embed(product: Product, path: Path) -> NDArray[np.float32]:

@@ -29,6 +29,10 @@ export class Api {
     return this.#send("POST", "/enroll", { images, consent });
   }
 
+  challenge() {
+    return this.#send("POST", "/challenge");
+  }
+
   /** Tell what the page noticed. `last`: the page is going away, and nobody will read the answer. */
   tell(events, now, { last = false } = {}) {
     return this.#send("POST", "/events", { events, now }, { keepalive: last });

@@ -2,6 +2,7 @@
 
 import { Api, ApiError } from "./api.js";
 import { Broadcast } from "./broadcast.js";
+import { CheckIn } from "./checkin.js";
 import { DeviceError, openDevices, takePicture, watchLevel } from "./devices.js";
 import { Noticed } from "./noticed.js";
 import { StateSocket } from "./socket.js";
@@ -21,7 +22,7 @@ const ENDED = new Set(["session_ended", "token_revoked"]);
 const page = view.element("page");
 const sessionPk = page.dataset.session;
 const SENT = `sd-proctor:${sessionPk}:pictures-sent`;
-const room = { stream: null, broadcast: null, socket: null, stopLevel: null, wakeLock: null, noticed: null };
+const room = { stream: null, broadcast: null, socket: null, stopLevel: null, wakeLock: null, noticed: null, checkIn: null };
 let api = null;
 let session = null;
 let token = null;
@@ -130,6 +131,7 @@ async function devicesChanged() {
     watchTrack(track);
     await room.broadcast?.replaceTrack(track);
   }
+  tellCamera();
   showDevices();
 }
 
@@ -204,8 +206,9 @@ async function takePictures() {
 
 function start() {
   view.showRoom("live", { front: session.page_in_front });
-  notice();
-  room.socket = new StateSocket({ url: session.ws_url, token, onState: stateChanged });
+  room.checkIn = session.check_in ? new CheckIn({ api, onEnd: checkInEnded }) : null;
+  const onChallenge = (challenge) => room.checkIn?.heard(challenge);
+  room.socket = new StateSocket({ url: session.ws_url, token, onState: stateChanged, onChallenge });
   room.broadcast = new Broadcast({
     url: session.whip_url,
     token,
@@ -217,6 +220,7 @@ function start() {
     onReplaced: replaced,
   });
   room.broadcast.start();
+  notice();
   keepAwake();
 }
 
@@ -229,6 +233,17 @@ async function notice() {
     tell: (events, now, options) => api.tell(events, now, options),
     store: `sd-proctor:${sessionPk}:noticed`,
   });
+  tellCamera();
+}
+
+function tellCamera() {
+  room.noticed?.camera(room.stream?.getVideoTracks()[0]?.label ?? "");
+}
+
+/** The check-in is over, or left out: from now on it is not offered again. */
+function checkInEnded() {
+  session.check_in = false;
+  room.checkIn = null;
 }
 
 async function toFullScreen() {
@@ -245,6 +260,7 @@ function showFullScreen() {
 function connectionChanged(state, values) {
   const sign = { connecting: "connecting", live: "live" }[state] ?? "reconnecting";
   view.showConnection(sign, state, values);
+  if (state === "live") room.checkIn?.offer();
 }
 
 function stateChanged(state) {
@@ -301,10 +317,11 @@ function letGo() {
   room.socket?.close();
   room.stopLevel?.();
   room.noticed?.stop();
+  room.checkIn?.stop();
   room.wakeLock?.release();
   for (const track of room.stream?.getTracks() ?? []) track.stop();
   view.element("preview").srcObject = null;
-  Object.assign(room, { stream: null, broadcast: null, socket: null, stopLevel: null, wakeLock: null, noticed: null });
+  for (const part of Object.keys(room)) room[part] = null;
   view.showFullScreen(true);
   if (document.fullscreenElement) document.exitFullscreen();
 }

@@ -1,4 +1,4 @@
-// What the page notices of itself: hidden, left, not full screen, clipboard, second display. Kept until it was taken.
+// What the page notices of itself: hidden, left, not full screen, clipboard, second display, camera. Kept until it was taken.
 
 const TELL_AFTER_MS = 300; // hiding a page blurs it as well: one request
 const PAUSES_MS = [1_000, 2_000, 5_000, 10_000, 30_000];
@@ -33,6 +33,11 @@ export class Noticed {
     sessionStorage.removeItem(store);
     this.#listen();
     for (const kind of ["TAB_HIDDEN", "WINDOW_BLUR", "FULLSCREEN_EXIT", "SECOND_DISPLAY"]) this.#look(kind, { first: true });
+  }
+
+  /** Tell which camera is in use. Its name stays here and on its way: the service keeps those of known programs only. */
+  camera(label) {
+    if (this.#kinds.has("VIRTUAL_CAMERA")) this.#keep({ type: "CAMERA", camera: label });
   }
 
   /** Nothing is noticed any more. What was noticed before is still told. */
@@ -74,7 +79,10 @@ export class Noticed {
   }
 
   #note(event) {
-    if (!this.#kinds.has(event.type)) return;
+    if (this.#kinds.has(event.type)) this.#keep(event);
+  }
+
+  #keep(event) {
     this.#kept.push({ ...event, at: now() });
     if (this.#kept.length > KEPT) this.#kept.shift();
     if (this.#attempt === 0) this.#soon(TELL_AFTER_MS);

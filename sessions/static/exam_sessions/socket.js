@@ -1,4 +1,4 @@
-// The session's live socket: tells the page when the state changes. Media does not depend on it.
+// The session's live socket: tells the page when the state changes, and how the check-in goes. Media does not depend on it.
 
 const PROTOCOL = "sd-proctor.v1"; // answered by the server, so that the token is not repeated
 const RETRY_MS = [1_000, 2_000, 5_000, 10_000];
@@ -7,14 +7,16 @@ export class StateSocket {
   #url;
   #token;
   #onState;
+  #onChallenge;
   #socket = null;
   #attempt = 0;
   #timer = 0;
 
-  constructor({ url, token, onState }) {
+  constructor({ url, token, onState, onChallenge }) {
     this.#url = url;
     this.#token = token;
     this.#onState = onState;
+    this.#onChallenge = onChallenge;
     this.#open();
   }
 
@@ -32,6 +34,7 @@ export class StateSocket {
     socket.addEventListener("message", ({ data }) => {
       const message = JSON.parse(data);
       if (message.type === "state") this.#onState(message.data.state);
+      if (message.type === "challenge") this.#onChallenge(message.data);
     });
     socket.addEventListener("close", () => {
       if (this.#socket !== socket) return;

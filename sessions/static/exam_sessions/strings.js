@@ -112,6 +112,43 @@ const STRINGS = {
   "ready.enrolled": "Thank you, the pictures are good.",
   "ready.start": "Start, and send picture and sound",
 
+  "checkIn.offer.title": "A short check, if you like",
+  "checkIn.offer.text":
+    "We ask you for a few small movements, such as turning your head, so that nobody can hold a photograph or a film before the " +
+    "camera in your place. It takes about half a minute. You may leave it out: your exam goes on either way.",
+  "checkIn.begin": "Begin the check",
+  "checkIn.again": "Try once more",
+  "checkIn.skip": "Leave it out",
+  "checkIn.stop": "Stop the check",
+  "checkIn.close": "Go on with the exam",
+  "checkIn.ready.title": "Look straight at the screen",
+  "checkIn.ready.text": "Sit as you usually do. The first movement comes in a moment; each one has time enough.",
+  "checkIn.step.title": "Movement {number} of {count}",
+  "checkIn.step.text": "Hold it for two seconds. If one cannot be seen, we simply go on.",
+  "checkIn.seen.title": "Thank you",
+  "checkIn.seen.text": "Back to the middle, please.",
+  "checkIn.next.title": "Never mind",
+  "checkIn.next.text": "That one could not be seen. Back to the middle; we go on.",
+  "checkIn.wait.title": "Thank you",
+  "checkIn.wait.text": "One moment, we look at the last pictures…",
+  "checkIn.passed.title": "Thank you, that was all",
+  "checkIn.passed.text": "Every movement was seen. You can turn to your exam now.",
+  "checkIn.failed.title": "Not every movement could be seen",
+  "checkIn.failed.text":
+    "That happens, with little light or from far away. It does not stop your exam, and no computer decides anything by it: at most a " +
+    "person has a look. You can try once more, or just go on.",
+  "checkIn.failedLast.title": "Not every movement could be seen",
+  "checkIn.failedLast.text":
+    "That happens, with little light or from far away. It does not stop your exam, and no computer decides anything by it: at most a " +
+    "person has a look. You can turn to your exam now.",
+  "checkIn.trouble.title": "The check could not begin",
+  "checkIn.trouble.text": "The service is busy for a moment. Your exam goes on; you can try again, or leave it out.",
+  "checkIn.turn_left": "Turn your head to your left",
+  "checkIn.turn_right": "Turn your head to your right",
+  "checkIn.look_up": "Lift your head and look up",
+  "checkIn.come_closer": "Lean in, closer to the camera",
+  "checkIn.open_mouth": "Open your mouth wide",
+
   "running.live": "You are connected. Picture and sound are being sent.",
   "running.connecting": "Connecting…",
   "running.reconnecting": "The connection broke off. We are trying again; please stay where you are.",
@@ -160,6 +197,8 @@ const STRINGS = {
   "watched.MULTIPLE_SPEAKERS": "Whether more than one person speaks, because nobody may help.",
   "watched.UNKNOWN_VOICE":
     "If your exam asks for it: whether another voice speaks than at first. Voices are compared by numbers that are forgotten when the exam ends.",
+  "watched.WHISPER": "Whether you whisper, because talking is not allowed.",
+  "watched.NOTIFICATION_SOUND": "Whether a telephone or computer gives a signal.",
   "watched.LOOPED_AUDIO": "Whether the sound is a recording that repeats itself, because the microphone must be live.",
   "watched.TAB_HIDDEN": "Whether the exam’s page is hidden, because answers could be looked up elsewhere.",
   "watched.WINDOW_BLUR": "Whether you work in another window than the exam’s page, for the same reason.",
@@ -167,6 +206,9 @@ const STRINGS = {
   "watched.CLIPBOARD":
     "Whether something is copied, cut or pasted in the exam’s page, because answers could come from elsewhere. What it is is not read.",
   "watched.SECOND_DISPLAY": "Whether your computer has a second display, because help could be shown there.",
+  "watched.VIRTUAL_CAMERA":
+    "Whether your camera is a program that can play recordings. Only the name of such a program is noted, never that of a real camera.",
+  "watched.CHALLENGE_FAILED": "If your exam asks for it: whether the movements of the check at the beginning could be seen.",
   "watched.page": "Such things the exam’s page, and this one, tell of themselves: that they happened, and when.",
   "watched.technical":
     "Whether picture and sound arrive. Trouble with connection, camera or microphone is never held against you.",

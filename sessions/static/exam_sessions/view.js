@@ -3,7 +3,7 @@
 import { hasText, text } from "./strings.js";
 
 const STAGES = ["loading", "stopped", "welcome", "room"];
-const OF_THE_PAGE = new Set(["TAB_HIDDEN", "WINDOW_BLUR", "FULLSCREEN_EXIT", "CLIPBOARD", "SECOND_DISPLAY"]);
+const OF_THE_PAGE = new Set(["TAB_HIDDEN", "WINDOW_BLUR", "FULLSCREEN_EXIT", "CLIPBOARD", "SECOND_DISPLAY", "VIRTUAL_CAMERA"]);
 const page = document.getElementById("page");
 
 export const element = (id) => document.getElementById(id);
@@ -51,6 +51,35 @@ export function showRoom(purpose, { enrolment = false, ready = "", front = false
   if (ready) element("ready-text").textContent = text(`ready.${ready}`);
   showStage("room");
   if (changed) element("title-room").focus({ preventScroll: true });
+}
+
+const SIGNS = { turn_left: "←", turn_right: "→", look_up: "↑", come_closer: "⊕", open_mouth: "○" }; // in the mirror, left is left
+
+/** Show where the check-in stands: a title, a sentence, a movement to make, and what may be chosen (null: nothing). */
+export function showCheckIn(stage, { begin = null, skip = null, prompt = null, values = {} } = {}) {
+  const box = element("check-in");
+  const hadFocus = box.contains(document.activeElement);
+  box.hidden = false;
+  box.dataset.step = stage;
+  element("check-in-title").textContent = text(`checkIn.${stage}.title`, values);
+  element("check-in-text").textContent = text(`checkIn.${stage}.text`, values);
+  element("check-in-prompt").hidden = !prompt;
+  element("check-in-sign").textContent = prompt ? SIGNS[prompt] : "";
+  element("check-in-ask").textContent = prompt ? text(`checkIn.${prompt}`) : "";
+  for (const [id, key] of [["check-in-begin", begin], ["check-in-skip", skip]]) {
+    element(id).hidden = !key;
+    if (key) element(id).textContent = text(key);
+  }
+  const first = prompt ? element("check-in-ask").textContent : element("check-in-title").textContent;
+  setText(element("announcer"), `${first}. ${element("check-in-text").textContent}`);
+  if (hadFocus && document.activeElement === document.body) element("check-in-title").focus({ preventScroll: true });
+}
+
+export function hideCheckIn() {
+  const box = element("check-in");
+  const hadFocus = box.contains(document.activeElement);
+  box.hidden = true;
+  if (hadFocus) element("title-room").focus({ preventScroll: true });
 }
 
 /** Say how the connection is: the sign in the header and the sentence below the picture. */
