@@ -14,7 +14,7 @@ SIZES = (1, 8)
 
 
 def run_each(model: Model, name: str, inputs: Sequence[Array]) -> list[list[Array]]:
-    """Run inputs ``(1, …)``, fed under ``name``; return each one's outputs, ``(1, …)``, in order.
+    """Run inputs ``(1, …)``, fed under ``name``; return each one's outputs, as if it had been run alone.
 
     On a GPU, neighbours of one shape go in together.
     """
@@ -22,7 +22,8 @@ def run_each(model: Model, name: str, inputs: Sequence[Array]) -> list[list[Arra
     for _, alike in groupby(inputs, key=lambda each: each.shape):
         for stack, count in stacks([each[0] for each in alike], batched=model.batches):
             outputs = model.run({name: stack})
-            results += [[output[index : index + 1] for output in outputs] for index in range(count)]
+            alone = len(stack) == 1
+            results += [outputs] if alone else [[output[i : i + 1] for output in outputs] for i in range(count)]
     return results
 
 

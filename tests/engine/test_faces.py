@@ -177,7 +177,8 @@ def test_a_gpu_gets_pictures_together_as_squares_and_gives_the_same(detector, pe
     assert together.shapes == [(8, 3, 640, 640)], "whatever their shapes"
     assert [len(faces) for faces in found] == [1, 1, 1]
     for one, other in zip(expected, found, strict=True):
-        np.testing.assert_allclose(one[0].box_xyxy, other[0].box_xyxy, atol=0.1)
+        # The black beside a picture is seen by the network, where a picture's own border is not.
+        np.testing.assert_allclose(one[0].box_xyxy, other[0].box_xyxy, atol=0.005 * one[0].width_px)
 
 
 def test_the_policy_decides_what_counts(detector, person, frame_job):

@@ -55,14 +55,16 @@ def recorded(models: Mapping[str, Model], images: Sequence[Image]) -> dict[str, 
 
 
 def greatest_difference(expected: Iterable[Sequence[Array]], found: Iterable[Sequence[Array]]) -> float:
-    """Return the greatest absolute difference between outputs, one sequence of them per input; infinite for NaN."""
+    """Return the greatest absolute difference between outputs, one sequence of them per input.
+
+    Infinite for what is no number, for outputs of another size, and for nothing at all.
+    """
     differences = [
-        float(np.abs(one.astype(np.float64) - other.reshape(one.shape)).max())
+        float(np.abs(one.astype(np.float64).ravel() - other.ravel()).max()) if one.size == other.size else math.inf
         for outputs, others in zip(expected, found, strict=True)
         for one, other in zip(outputs, others, strict=False)  # what nobody reads is not converted
     ]
-    greatest = max(differences, default=math.inf)
-    return greatest if not any(map(math.isnan, differences)) else math.inf
+    return max(differences, default=math.inf) if not any(map(math.isnan, differences)) else math.inf
 
 
 def greatest_miss(expected: Iterable[Sequence[Array]], found: Iterable[Sequence[Array]], *, tolerance: float) -> float:

@@ -56,7 +56,7 @@ CONVERSIONS = (
     Conversion(landmarks.MODEL_NAMES[1], outputs=1, tolerance=1e-4),
     Conversion(body.MODEL_NAMES[0], outputs=2, tolerance=0.05),  # pixels of 256
     Conversion(liveness.MODEL_NAME, outputs=1, tolerance=1e-3),
-    # Picks its boxes inside the graph, for one picture. Without rounding between layers scores differ by some hundredths.
+    # Picks its boxes inside the graph, for one picture. Not rounded between layers, scores differ by some hundredths.
     Conversion(objects.MODEL_NAME, outputs=4, tolerance=0.08, batches=False, is_quantised=True),
 )
 
@@ -86,6 +86,8 @@ def convert(
     compared = [entry.weights for entry in DETECTORS.values() if originals.keys() & entry.weights]
     others = {name: _original(name, directory) for weights in compared for name in weights if name not in originals}
     feeds = recorded({faces.MODEL_NAME: _original(faces.MODEL_NAME, directory), **others, **originals}, images)
+    if unfed := [each.reference for each in conversions if not feeds[each.reference]]:
+        raise ConversionError(f"there is nothing in the photographs to compare {', '.join(unfed)} on")
     for each in conversions:
         target = converted_file(each.reference, directory)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,8 +125,6 @@ def _make(conversion: Conversion, converter: Path, directory: Path, scratch: Pat
 
 def _compare(conversion: Conversion, original: Model, made: Path, feeds: Sequence[Feeds], target: Path) -> Converted:
     reference, tolerance = conversion.reference, conversion.tolerance
-    if not feeds:
-        raise ConversionError(f"{reference}: nothing in the photographs to compare it on")
     model = load_model(made, name=reference)
     expected, found = [original.run(each) for each in feeds], [model.run(each) for each in feeds]
     if conversion.is_quantised:

@@ -21,9 +21,9 @@ def converted_file(reference: str, directory: Path) -> Path:
 
 
 def converted_path(reference: str, *, directory: Path | None = None) -> Path | None:
-    """Return the converted graph to load for ``reference``; None where there is none; of an outdated one the log says so.
+    """Return the converted graph to load for ``reference``; None where there is none that is of use.
 
-    Raises ``WeightsError`` for a file that is not the one that was made.
+    Of an outdated one the log says so. Raises ``WeightsError`` for a file that is not the one that was made.
     """
     path = converted_file(reference, directory or default_directory())
     note = _note(path)

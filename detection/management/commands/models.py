@@ -19,9 +19,9 @@ from detection.worker import device
 
 class Command(BaseCommand):
     help = (
-        "List, fetch or verify the networks' weights; convert to ONNX, for GPUs, those that are for LiteRT; measure what "
-        "each network costs on this machine; or print the detectors' model cards: what each was measured on, with which "
-        "result, and its known failures."
+        "List, fetch or verify the networks' weights; convert to ONNX, for GPUs, those that are for LiteRT; measure "
+        "what each network costs on this machine; or print the detectors' model cards: what each was measured on, with "
+        "which result, and its known failures."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
