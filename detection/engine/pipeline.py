@@ -152,7 +152,7 @@ class Pipeline:
         return [detector for detector in self._detectors.values() if detector.stream == stream]
 
     def _warm_up(self) -> None:
-        """Run each network on nothing; on a GPU on one input and on a batch: each shape is prepared at its first run."""
+        """Run each network on nothing; on a GPU on one input and on a batch, because a first run prepares its shape."""
         for count in SIZES if any(model.batches for model in self.models) else SIZES[:1]:
             self._look_at_nothing(count)
         for detector in self._detectors.values():

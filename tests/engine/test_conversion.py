@@ -203,7 +203,7 @@ def test_a_graph_that_says_something_else_is_refused_and_not_kept(directory, pho
 def test_photographs_without_a_face_prove_nothing(directory):
     nobody = converter(directory, "pass")
     images = [np.zeros((480, 640, 3), np.uint8)]
-    with pytest.raises(ConversionError, match="there is nothing in the photographs to compare minifasnet-2.7 on"):
+    with pytest.raises(ConversionError, match=r"there is nothing in the photographs to compare minifasnet-2\.7 on"):
         list(convert(MINIFASNET, converter=nobody, directory=directory, images=images))
 
 
