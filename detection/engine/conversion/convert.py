@@ -95,7 +95,11 @@ def convert(
             made = _make(each, converter, directory, Path(scratch))
             found = _compare(each, originals[each.reference], made, feeds[each.reference], target)
             made.replace(target)
-        facts = {"converter": versions, "difference": found.difference, "tolerance": each.tolerance}
+        facts: dict[str, str | float] = {
+            "converter": versions,
+            "difference": found.difference,
+            "tolerance": each.tolerance,
+        }
         note_converted(each.reference, target, facts)
         yield found
 
