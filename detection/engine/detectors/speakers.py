@@ -122,7 +122,6 @@ class SpeakersDetector:
         )
 
 
-
 def _seconds(voices: Voices, duration_s: float) -> tuple[tuple[float, float], ...]:
     """Count per second, back from the end, for how long two talk at once and another one than the first speaks."""
     count = int(np.ceil(duration_s - 1e-3))
