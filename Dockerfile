@@ -1,7 +1,7 @@
-# Three images from one file; the last is the default, so `docker build -t sd-proctor .` gives web.
-#   docker build --target gateway -t sd-proctor-gateway .
-#   docker build --target worker  -t sd-proctor-worker .
-#   docker build --target worker --build-arg REQUIREMENTS=requirements-gpu.txt -t sd-proctor-worker-gpu .
+# Four images from one file; the last is the default, so `docker build -t sd-proctor .` gives web.
+#   docker build --target gateway    -t sd-proctor-gateway .
+#   docker build --target worker     -t sd-proctor-worker .
+#   docker build --target worker-gpu -t sd-proctor-worker-gpu .
 
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -17,7 +17,13 @@ RUN pip install -r requirements.txt
 # Weights are fetched once, checked against weights.toml, and copied into the image that runs models.
 FROM base AS weights
 COPY detection ./detection
-RUN python -m detection.engine.weights fetch
+RUN python -m detection.engine.weights fetch --group default --group extended
+
+# What a GPU runs instead of the graphs that are published for LiteRT only. TensorFlow stays behind in this stage.
+FROM weights AS gpu-weights
+COPY requirements-convert.txt ./
+RUN python -m venv /srv/convert && /srv/convert/bin/pip install -r requirements-convert.txt
+RUN python -m detection.engine.conversion --converter /srv/convert/bin/python
 
 FROM base AS app
 COPY manage.py ./
@@ -38,14 +44,19 @@ CMD ["python", "-m", "media_gateway"]
 
 # Web and worker show their metrics on 9090 by a small server beside the main process, which the container follows.
 FROM app AS worker
-ARG REQUIREMENTS=""
 USER root
-COPY requirements-gpu.txt ./
-RUN if [ -n "$REQUIREMENTS" ]; then pip uninstall -y onnxruntime && pip install -r "$REQUIREMENTS"; fi
 COPY --from=weights /srv/weights /srv/weights
 USER proctor
 EXPOSE 9090
 CMD ["sh", "-c", "python -m proctor_site.metrics_server & exec celery -A proctor_site worker -Q ${QUEUES:-vision,audio,enrollment,sweeps,alerts} -P ${WORKER_POOL:-prefork} --loglevel ${LOG_LEVEL:-INFO}"]
+
+FROM worker AS worker-gpu
+USER root
+COPY requirements-gpu.txt ./
+RUN pip uninstall -y onnxruntime && pip install -r requirements-gpu.txt
+COPY --from=gpu-weights /srv/weights/converted /srv/weights/converted
+ENV MODEL_DEVICE=cuda
+USER proctor
 
 FROM app AS web
 USER root

@@ -2,6 +2,7 @@
 # make run     the same services without the demo: web on 8000, gateway on 8001, metrics on 9090 (KAFKA=1: a broker too)
 # make test    all tests; make lint, make bench, make weights as their names say
 # make weights GROUP=transcript  fetch what turns speech into text, for exams that look for spoken words
+# make gpu-weights  convert what is published for LiteRT only to ONNX, for workers with MODEL_DEVICE=cuda
 # make reference  install MediaPipe apart, for the test that compares our landmarks with its own
 # make accuracy   measure the detectors on the sets that can be had, and write docs/accuracy.md
 # make clean   remove what was installed and fetched; make erase removes the data as well: database, secrets, evidence
@@ -26,7 +27,7 @@ PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PATH OMP_NUM_THREADS OPENBLAS_NUM_THREADS PYTHONUNBUFFERED ONCE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test bench accuracy weights reference lint clean erase
+.PHONY: help demo run test bench accuracy weights gpu-weights reference lint clean erase
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -50,6 +51,16 @@ bench: $(VENV)/.dev weights
 
 weights: $(VENV)/.embedded
 	@$(PY) -m detection.engine.weights fetch $(if $(GROUP),--group $(GROUP),--group default --group extended --group demo)
+
+# TensorFlow is large and needed for this alone, so that it lives apart.
+gpu-weights: var/convert/.installed $(VENV)/.embedded
+	@$(PY) -m detection.engine.conversion $(ARGS)
+
+var/convert/.installed: requirements-convert.txt | $(PY)
+	@echo "Installing requirements-convert.txt in var/convert …"
+	@$(PY) -m venv --clear var/convert
+	@var/convert/bin/python -m pip --disable-pip-version-check install --quiet --progress-bar off -r $<
+	@touch $@
 
 # MediaPipe links system libraries that a bare machine lacks; on Debian: apt install libegl1 libgles2 libgl1
 reference: requirements-reference.txt | $(PY)

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 
-from detection.engine.model import Array
+from detection.engine.model import Array, Model
 
 SIZES = (1, 8)
 """Runs of a network on a GPU take so many samples: one, or eight, as many as a worker has in a batch."""
+
+
+def run_each(model: Model, name: str, inputs: Sequence[Array]) -> list[list[Array]]:
+    """Run inputs ``(1, …)``, fed under ``name``; return each one's outputs, as if it had been run alone.
+
+    On a GPU, neighbours of one shape go in together.
+    """
+    results: list[list[Array]] = []
+    for _, alike in groupby(inputs, key=lambda each: each.shape):
+        for stack, count in stacks([each[0] for each in alike], batched=model.batches):
+            outputs = model.run({name: stack})
+            alone = len(stack) == 1
+            results += [outputs] if alone else [[output[i : i + 1] for output in outputs] for i in range(count)]
+    return results
 
 
 def stacks(samples: Sequence[Array], *, batched: bool) -> Iterator[tuple[Array, int]]:

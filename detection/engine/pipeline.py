@@ -18,9 +18,9 @@ from detection.engine.model import Model
 from detection.engine.observations import AUDIO, ERRORS, VIDEO, Face, FacesMeasure, Observation
 from detection.engine.policy import Policy
 from detection.engine.recogniser import load_recogniser
-from detection.engine.runtime import RuntimeModelError, load_model, read_part
+from detection.engine.runtime import CUDA, RuntimeModelError, load_model, read_part
 from detection.engine.samples import AudioJob, AudioSample, Detector, FrameJob, Sample, VideoSample, WarmsUp
-from detection.engine.weights import WeightsError, WeightsUnavailableError, weights_path
+from detection.engine.weights import WeightsError, WeightsUnavailableError, converted_path, weights_path
 
 __all__ = ["AudioJob", "FrameJob", "Pipeline", "PipelineError"]
 
@@ -152,30 +152,36 @@ class Pipeline:
         return [detector for detector in self._detectors.values() if detector.stream == stream]
 
     def _warm_up(self) -> None:
-        """Run each network once on nothing: memory is laid out, and on a GPU kernels are chosen."""
+        """Run each network on nothing; on a GPU on one input and on a batch, because a first run prepares its shape."""
+        for count in SIZES if any(model.batches for model in self.models) else SIZES[:1]:
+            self._look_at_nothing(count)
+        for detector in self._detectors.values():
+            if isinstance(detector, WarmsUp):
+                detector.warm_up()
+
+    def _look_at_nothing(self, count: int) -> None:
         frame = Frame("", np.zeros((480, 640, 3), np.uint8), 0.0)
-        sizes = SIZES if any(model.batches for model in self.models) else SIZES[:1]
-        for size in sizes:
-            self.analyse_frames([FrameJob(frame, None, None, Policy())] * size)
+        self.analyse_frames([FrameJob(frame, None, None, Policy())] * count)
         silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
         self.analyse_audio([AudioJob(AudioWindow("", silence, 0, 0.0, 1.0), Policy())])
         somewhere = np.array([[300, 200], [340, 200], [320, 225], [305, 245], [335, 245]], np.float32)
         face = Face((280.0, 160.0, 360.0, 260.0), 1.0, somewhere)
-        seated = VideoSample(FrameJob(frame, None, None, Policy()), found={"faces": FacesMeasure((face,), count=1)})
+        job, faces = FrameJob(frame, None, None, Policy()), FacesMeasure((face,), count=1)
+        seated = [VideoSample(job, found={"faces": faces}) for _ in range(count)]
         for detector in self._video:
             if detector.name != "faces":  # it would find nobody
-                _run(detector, [seated])
-        for detector in self._detectors.values():
-            if isinstance(detector, WarmsUp):
-                detector.warm_up()
+                _run(detector, seated)
         if "identity" in self._detectors:
-            for size in sizes:
-                self.embedder.probe([(frame.image, face)] * size)
+            self.embedder.probe([(frame.image, face)] * count)
 
 
 def _load(reference: str, device: str) -> Model:
-    """Load ``NAME`` of the manifest, or one part of a bundle: ``NAME!PART``."""
+    """Load ``NAME`` of the manifest, or a bundle's part ``NAME!PART``; on a GPU its conversion where there is one."""
     name, _, part = reference.partition("!")
+    if device == "cuda" and (converted := converted_path(reference)) is not None:
+        model = load_model(converted, device=device, name=reference)
+        if model.provider == CUDA:
+            return model
     return load_model(weights_path(name), device=device, name=reference, part=part)
 
 

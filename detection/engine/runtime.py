@@ -1,7 +1,8 @@
 """Run networks: the one place that knows ONNX Runtime and LiteRT.
 
 ONNX graphs run in ONNX Runtime, on the CPU or on CUDA; the parts of MediaPipe and EfficientDet, which are published as
-``.tflite`` only, in LiteRT on the CPU: for them it is as fast, and nothing has to be converted.
+``.tflite`` only, in LiteRT on the CPU: for them it is as fast, and nothing has to be converted. For a GPU they are
+converted to ONNX (``conversion``).
 
 Every model gets one thread: N workers on N cores must not fight, and on a CPU two threads cost more than they save. On
 a GPU, the work of many candidates is batched instead.
@@ -118,14 +119,16 @@ class LiteRtModel(TimedModel):
 def load_model(path: Path, *, device: str = "cpu", name: str = "", part: str = "") -> OnnxModel | LiteRtModel:
     """Load a network on ``device`` (``cpu`` or ``cuda``); ``name`` is what health and metrics call it.
 
-    ``part``: the member of a MediaPipe bundle (``.task``, a zip archive) to load. Where CUDA cannot be had an ONNX
-    graph runs on the CPU and says so in the log; ``provider`` tells what it came to. A file that is no network raises
-    ``RuntimeModelError``, an unknown device ``ValueError``.
+    ``part``: the member of a MediaPipe bundle (``.task``, a zip archive) to load. Where CUDA cannot be had, and where a
+    graph is LiteRT's, it runs on the CPU and says so in the log; ``provider`` tells what it came to. A file that is no
+    network raises ``RuntimeModelError``, an unknown device ``ValueError``.
     """
     if device not in _PROVIDERS:
         raise ValueError(f"MODEL_DEVICE must be one of {', '.join(_PROVIDERS)}, not {device!r}")
     name = name or path.stem
     if part or path.suffix == ".tflite":
+        if device == "cuda":
+            logger.warning("MODEL_DEVICE=cuda, but %s runs on the CPU, in LiteRT: run `make gpu-weights`", name)
         return LiteRtModel(
             read_part(path, part) if part else path.read_bytes(), label=f"{path} {part}".strip(), name=name
         )
@@ -141,8 +144,8 @@ def read_part(path: Path, part: str) -> bytes:
         raise RuntimeModelError(f"{path} has no part {part}: {error}") from error
 
 
-def session_options(device: str) -> tuple[ort.SessionOptions, list[str]]:
-    """Return the options of every session, and the providers to try on ``device`` in this order."""
+def session_options(device: str) -> tuple[ort.SessionOptions, list[tuple[str, dict[str, str]]]]:
+    """Return the options of every session, and the providers to try on ``device`` in this order, with theirs."""
     wanted = [provider for provider in _PROVIDERS[device] if provider in ort.get_available_providers()]
     if CUDA in wanted:
         ort.preload_dlls()  # CUDA's and cuDNN's libraries come as wheels, where the loader does not look by itself
@@ -150,15 +153,13 @@ def session_options(device: str) -> tuple[ort.SessionOptions, list[str]]:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors; a fallback to the CPU is reported in our own words
-    return options, wanted
+    return options, [(provider, dict(_OPTIONS.get(provider, {}))) for provider in wanted]
 
 
 def _open_session(path: Path, device: str, name: str) -> Any:
     options, wanted = session_options(device)
     try:
-        session = ort.InferenceSession(
-            str(path), sess_options=options, providers=[(name, dict(_OPTIONS.get(name, {}))) for name in wanted]
-        )
+        session = ort.InferenceSession(str(path), sess_options=options, providers=wanted)
     except Exception as error:  # ONNX Runtime has a class per cause, all of them mean the same here
         raise RuntimeModelError(f"{path} cannot be loaded as an ONNX model: {error}") from error
     if device == "cuda" and session.get_providers()[0] != CUDA:

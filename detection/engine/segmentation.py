@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.engine.batching import run_each
 from detection.engine.media import SAMPLE_RATE_HZ
 from detection.engine.model import VOICE_SEGMENTER, Model
 from detection.engine.sound import Samples, clean
@@ -91,16 +92,26 @@ class Segmenter:
 
     def listen(self, samples: Samples) -> Voices:
         """Find the voices of up to some ten seconds; no frames for less than a second."""
-        classes = np.zeros((0, len(_ACTIVE)), np.float32)
-        if len(samples) >= MIN_S * SAMPLE_RATE_HZ:
-            classes = np.exp(self._model.run({"input": clean(samples)[None, None]})[0][0])
-        active = classes @ _ACTIVE
-        return Voices(
-            times_s=_middles(len(classes)),
-            speech=1.0 - classes[:, 0],
-            overlap=classes[:, _FIRST_OVERLAP:].sum(axis=1),
-            active=active[:, np.argsort(-(active >= ACTIVE).sum(axis=0), kind="stable")],
-        )
+        return self.listen_to_each([samples])[0]
+
+    def listen_to_each(self, sounds: Sequence[Samples]) -> list[Voices]:
+        """Find the voices of several sounds; on a GPU those of one length together."""
+        enough = [sound for sound in sounds if len(sound) >= MIN_S * SAMPLE_RATE_HZ]
+        heard = iter(run_each(self._model, "input", [clean(sound)[None, None] for sound in enough]))
+        nothing = np.zeros((0, len(_ACTIVE)), np.float32)
+        return [
+            _voices(np.exp(next(heard)[0][0]) if len(sound) >= MIN_S * SAMPLE_RATE_HZ else nothing) for sound in sounds
+        ]
+
+
+def _voices(classes: NDArray[np.float32]) -> Voices:
+    active = classes @ _ACTIVE
+    return Voices(
+        times_s=_middles(len(classes)),
+        speech=1.0 - classes[:, 0],
+        overlap=classes[:, _FIRST_OVERLAP:].sum(axis=1),
+        active=active[:, np.argsort(-(active >= ACTIVE).sum(axis=0), kind="stable")],
+    )
 
 
 def starts(length: int, step_s: float) -> list[int]:

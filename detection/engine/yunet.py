@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.engine.batching import stacks
+from detection.engine.batching import run_each
 from detection.engine.model import Array, Model
 from detection.engine.observations import Face
 
@@ -29,26 +28,15 @@ Image = NDArray[np.uint8]
 def find(model: Model, images: Sequence[Image], side: int) -> list[list[Face]]:
     """Find the faces of several pictures, each looked at with its long side scaled down to at most ``side``.
 
-    Boxes and landmarks are in the given pictures' pixels, largest face first. On a GPU, pictures of one shape go in one
-    run.
+    Boxes and landmarks are in the given pictures' pixels, largest face first. On a GPU all pictures are filled up to
+    squares: they go in together, and no camera's shape has to be prepared for.
     """
     scaled = [scale_down(image, side) for image in images]
-    blobs = [_blob(image) for image, _ in scaled]
-    outputs = _run(model, blobs)
+    blobs = [_blob(image, side if model.batches else 0) for image, _ in scaled]
     return [
-        suppress(_decode(output, blob.shape[3] // 8, 1 / factor))
-        for output, blob, (_, factor) in zip(outputs, blobs, scaled, strict=True)
+        suppress(_decode([output[0] for output in outputs], blob.shape[3] // 8, 1 / factor))
+        for outputs, blob, (_, factor) in zip(run_each(model, "input", blobs), blobs, scaled, strict=True)
     ]
-
-
-def _run(model: Model, blobs: Sequence[Array]) -> list[list[Array]]:
-    """Run the network; return each picture's twelve outputs without the batch dimension."""
-    results: list[list[Array]] = []
-    for _, alike in groupby(blobs, key=lambda blob: blob.shape):
-        for stack, count in stacks([blob[0] for blob in alike], batched=model.batches):
-            outputs = model.run({"input": stack})
-            results += [[output[index] for output in outputs] for index in range(count)]
-    return results
 
 
 def scale_down(image: Image, side: int) -> tuple[Image, float]:
@@ -61,10 +49,14 @@ def scale_down(image: Image, side: int) -> tuple[Image, float]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), factor
 
 
-def _blob(image: Image) -> Array:
-    """Turn into float32 ``(1, 3, H, W)``, black added right and below up to multiples of 32, the largest stride."""
+def _blob(image: Image, least: int) -> Array:
+    """Turn into float32 ``(1, 3, H, W)``, black added right and below up to multiples of 32, the largest stride.
+
+    ``least``: what height and width are at least filled up to.
+    """
     height, width = image.shape[:2]
-    padded = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
+    filled = (-(-max(length, least) // 32) * 32 for length in (height, width))
+    padded = np.zeros((1, 3, *filled), np.float32)
     padded[0, :, :height, :width] = image.transpose(2, 0, 1)
     return padded
 

@@ -31,6 +31,8 @@ def test_list_and_verify_do_as_the_engines_own_command(capsys: pytest.CaptureFix
 def test_what_fails_is_a_command_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CommandError):
         call_command("models", "verify", "nothing")
+    with pytest.raises(CommandError, match="convert failed"):
+        call_command("models", "convert", "sface-2021dec")
     monkeypatch.setenv("DETECTOR_MODELS", "identity=nothing")
     with pytest.raises(CommandError, match="neither"):
         call_command("models", "bench")

@@ -167,17 +167,18 @@ def test_nobody_is_an_empty_list(detector, picture):
     assert detector.detect(picture) == []
 
 
-def test_a_gpu_gets_pictures_of_one_shape_together_and_gives_the_same(detector, person, photo):
+def test_a_gpu_gets_pictures_together_as_squares_and_gives_the_same(detector, person, photo):
     real = detector.models[0]
     pictures = [room(person("a_1", 157, 20, 100)), room(person("b_1", 100, 300, 50)), photo("c_1")]
     alone, together = FakeModel(real, batches=False), FakeModel(real, batches=True)
     expected = FaceDetector(alone).detect_many(pictures)
     found = FaceDetector(together).detect_many(pictures)
     assert [shape[0] for shape in alone.shapes] == [1, 1, 1]
-    assert [shape[0] for shape in together.shapes] == [8, 1], "stacks have few sizes"
+    assert together.shapes == [(8, 3, 640, 640)], "whatever their shapes"
     assert [len(faces) for faces in found] == [1, 1, 1]
     for one, other in zip(expected, found, strict=True):
-        np.testing.assert_allclose(one[0].box_xyxy, other[0].box_xyxy, atol=0.1)
+        # The black beside a picture is seen by the network, where a picture's own border is not.
+        np.testing.assert_allclose(one[0].box_xyxy, other[0].box_xyxy, atol=0.005 * one[0].width_px)
 
 
 def test_the_policy_decides_what_counts(detector, person, frame_job):

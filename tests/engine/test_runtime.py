@@ -69,15 +69,23 @@ def test_a_cuda_that_does_not_start_is_loud_too(doubler, caplog, monkeypatch):
     asked = []
 
     def without_cuda(path, sess_options, providers):
-        asked.extend(name for name, _ in providers)
+        asked.extend(providers)
         return open_session(path, sess_options=sess_options, providers=[CPU])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", without_cuda)
     with caplog.at_level(logging.WARNING):
         model = load_model(doubler, device="cuda")
-    assert asked == [CUDA, CPU]
+    assert [provider for provider, _ in asked] == [CUDA, CPU]
+    assert asked[0][1]["cudnn_conv_algo_search"] == "HEURISTIC"
     assert model.provider == CPU
     assert "could not start CUDA" in caplog.text
+
+
+def test_a_litert_graph_that_stays_on_the_cpu_is_loud_too(weights_dir, caplog):
+    with caplog.at_level(logging.WARNING):
+        model = load_model(weights_path("minifasnet-2.7"), device="cuda", name="minifasnet-2.7")
+    assert model.provider == LITERT
+    assert "MODEL_DEVICE=cuda, but minifasnet-2.7 runs on the CPU, in LiteRT" in caplog.text
 
 
 def test_the_cpu_says_nothing(doubler, caplog):

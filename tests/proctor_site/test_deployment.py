@@ -54,17 +54,17 @@ def test_the_procfile_starts_every_part_and_serves_every_queue() -> None:
     assert all("exec " in command for command in lines.values()), "a shell in between would not pass signals on"
 
 
-def test_the_dockerfile_has_the_three_targets_and_web_is_the_last(dockerfile: str) -> None:
+def test_the_dockerfile_has_the_four_targets_and_web_is_the_last(dockerfile: str) -> None:
     names = list(stages(dockerfile))
-    assert {"gateway", "worker", "web"} <= set(names)
+    assert {"gateway", "worker", "worker-gpu", "web"} <= set(names)
     assert names[-1] == "web"
 
 
 def test_no_image_runs_as_root(dockerfile: str) -> None:
-    for name in ("gateway", "worker", "web"):
+    for name in ("gateway", "worker", "worker-gpu", "web"):
         body = dockerfile.split(f" AS {name}\n")[1].split("\nFROM ")[0]
         users = re.findall(r"^USER (\S+)$", body, re.MULTILINE)
-        assert stages(dockerfile)[name] == "app"  # which ends as proctor
+        assert stages(dockerfile)[name] == ("worker" if name == "worker-gpu" else "app")  # which end as proctor
         assert users in ([], ["root", "proctor"]), name
     assert re.findall(r"^USER (\S+)$", dockerfile.split(" AS app\n")[1].split("\nFROM ")[0], re.MULTILINE) == [
         "proctor"
@@ -88,6 +88,11 @@ def test_the_worker_image_serves_every_queue(dockerfile: str) -> None:
     match = re.search(r"QUEUES:-([a-z,]+)", dockerfile)
     assert match is not None
     assert set(match[1].split(",")) == QUEUES
+
+
+def test_every_stage_that_is_copied_from_comes_before(dockerfile: str) -> None:
+    for stage in set(re.findall(r"^COPY --from=(\S+)", dockerfile, re.MULTILINE)):
+        assert f" AS {stage}\n" in dockerfile.split(f"--from={stage} ")[0], stage
 
 
 def test_compose_builds_only_targets_that_exist(compose: dict[str, Any], dockerfile: str) -> None:

@@ -1,4 +1,4 @@
-"""Find the candidate's shoulders and hands: MediaPipe Pose lite (BlazePose, Apache-2.0) in LiteRT.
+"""Find the candidate's shoulders and hands: MediaPipe Pose lite (BlazePose, Apache-2.0).
 
 The network wants a square with a whole person, most of whom a webcam does not see. The face says where that square is,
 so that MediaPipe's own person detector is not needed. In it the head is some twenty pixels wide: enough to tell that a
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.engine.batching import run_each
 from detection.engine.model import BODY_LANDMARKER, Array, Model
 from detection.engine.observations import VIDEO, Face
 from detection.engine.samples import VideoSample
@@ -86,14 +87,11 @@ class BodyDetector:
         Returns float32 ``(39, 3)``, x and y in pixels of ``image`` (BGR uint8, the face was found in it) and how
         visible the point is, 0 to 1; and how certain the network is that a body is there at all.
         """
-        to_square = _to_square(face)
-        crop = cv2.warpAffine(image, to_square, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR)
-        outputs = self._model.run({"input_1": crop[None, ..., ::-1].astype(np.float32) / 255})
-        raw = np.asarray(outputs[0], np.float32).reshape(_POINTS, 5)
-        points = np.empty((_POINTS, 3), np.float32)
-        points[:, :2] = (raw[:, :2] - to_square[:, 2]) / to_square[0, 0]
-        points[:, 2] = 1 / (1 + np.exp(-np.clip(raw[:, 3], -30, 30)))
-        return points, float(outputs[1].ravel()[0])
+        return self._points([(image, face)])[0]
+
+    def _points(self, faces: Sequence[tuple[Image, Face]]) -> list[tuple[Points, float]]:
+        outputs = run_each(self._model, "input_1", [_cut_out(image, face) for image, face in faces])
+        return [_read(found, _to_square(face)) for found, (_, face) in zip(outputs, faces, strict=True)]
 
     def due(self, sample: VideoSample) -> bool:
         """Measure each ``interval_s``, where a face says where to look."""
@@ -101,23 +99,41 @@ class BodyDetector:
         return parameters.enabled and bool(sample.faces) and sample.is_due(parameters.interval_s)
 
     def measure(self, samples: Sequence[VideoSample]) -> list[BodyMeasure]:
-        """Measure each frame; the network takes one picture at a time."""
-        return [self._measure(sample.job.frame.image, sample.faces[0]) for sample in samples]
+        """Measure each frame."""
+        seen = [(sample.job.frame.image, sample.faces[0]) for sample in samples]
+        return [
+            _measure(image, face, points, score)
+            for (image, face), (points, score) in zip(seen, self._points(seen), strict=True)
+        ]
 
-    def _measure(self, image: Image, face: Face) -> BodyMeasure:
-        points, score = self.points(image, face)
-        width = image.shape[1]
-        shoulders = points[list(_SHOULDERS)]
-        middle = shoulders[:, :2].mean(axis=0) / width
-        distance, side = _nearest_hand(points, face, image)
-        return BodyMeasure(
-            score=score,
-            shoulders_xy=(float(middle[0]), float(middle[1])),
-            shoulder_width=float(np.hypot(*(shoulders[0, :2] - shoulders[1, :2]))) / width,
-            visible=float(shoulders[:, 2].min()),
-            hand_distance=distance,
-            hand_side=side,
-        )
+
+def _cut_out(image: Image, face: Face) -> Array:
+    """Return the network's square: RGB float32 0 to 1, ``(1, S, S, 3)``."""
+    crop = cv2.warpAffine(image, _to_square(face), (_SIDE, _SIDE), flags=cv2.INTER_LINEAR)
+    return crop[None, ..., ::-1].astype(np.float32) / 255
+
+
+def _read(outputs: Sequence[Array], to_square: Array) -> tuple[Points, float]:
+    raw = np.asarray(outputs[0], np.float32).reshape(_POINTS, 5)
+    points = np.empty((_POINTS, 3), np.float32)
+    points[:, :2] = (raw[:, :2] - to_square[:, 2]) / to_square[0, 0]
+    points[:, 2] = 1 / (1 + np.exp(-np.clip(raw[:, 3], -30, 30)))
+    return points, float(outputs[1].ravel()[0])
+
+
+def _measure(image: Image, face: Face, points: Points, score: float) -> BodyMeasure:
+    width = image.shape[1]
+    shoulders = points[list(_SHOULDERS)]
+    middle = shoulders[:, :2].mean(axis=0) / width
+    distance, side = _nearest_hand(points, face, image)
+    return BodyMeasure(
+        score=score,
+        shoulders_xy=(float(middle[0]), float(middle[1])),
+        shoulder_width=float(np.hypot(*(shoulders[0, :2] - shoulders[1, :2]))) / width,
+        visible=float(shoulders[:, 2].min()),
+        hand_distance=distance,
+        hand_side=side,
+    )
 
 
 def _to_square(face: Face) -> Array:

@@ -58,7 +58,7 @@ class FaceDetector:
         return self.detect_many([image], thorough=thorough)[0]
 
     def detect_many(self, images: Sequence[Image], *, thorough: bool = False) -> list[list[Face]]:
-        """Find the faces of several pictures; on a GPU, pictures of one shape go in one run.
+        """Find the faces of several pictures; on a GPU eight go in one run.
 
         ``thorough`` is for photographs, of which there is only the one: small ones are enlarged, and those lying on
         their side turned, where nobody is certain. Landmarks are then from the *face's* right to its left.

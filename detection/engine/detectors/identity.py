@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine import geometry, likeness, quality, refine
-from detection.engine.batching import stacks
+from detection.engine.batching import run_each
 from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, Model
 from detection.engine.observations import VIDEO, Face, FaceQuality, IdentityMeasure
 from detection.engine.policy import EventType, Policy
@@ -196,13 +196,15 @@ class FaceEmbedder:
         return judge_probes(probes, template, policy, network=self._network, template_clarity=template_clarity)
 
     def _vectors(self, aligned: Sequence[Image]) -> list[NDArray[np.float64]]:
-        vectors: list[NDArray[np.float64]] = []
-        for crops, count in stacks(aligned, batched=self._model.batches):
-            feed = np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)  # RGB, channels first
-            if self._network.scale != 1.0 or self._network.mean != 0.0:
-                feed = (feed - np.float32(self._network.mean)) / np.float32(self._network.scale)
-            vectors += list(self._model.run({self._network.input_name: feed})[0][:count].astype(np.float64))
-        return vectors
+        outputs = run_each(self._model, self._network.input_name, [self._feed(crop) for crop in aligned])
+        return [output[0][0].astype(np.float64) for output in outputs]
+
+    def _feed(self, crop: Image) -> NDArray[np.float32]:
+        channels_first = crop[None, ..., ::-1].transpose(0, 3, 1, 2)  # RGB
+        feed = np.ascontiguousarray(channels_first, dtype=np.float32)
+        if self._network.scale != 1.0 or self._network.mean != 0.0:
+            feed = (feed - np.float32(self._network.mean)) / np.float32(self._network.scale)
+        return feed
 
 
 def judge_probes(

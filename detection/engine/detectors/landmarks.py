@@ -1,7 +1,7 @@
 """Find 478 points of the largest face, irises included: MediaPipe's face landmarker (Apache-2.0) without MediaPipe.
 
-The networks inside the bundle run in LiteRT on a crop around YuNet's face. Cut as MediaPipe cuts it: a square half as
-large again as the face, turned so that the eyes lie level, 256 x 256 RGB.
+The networks inside the bundle run on a crop around YuNet's face. Cut as MediaPipe cuts it: a square half as large again
+as the face, turned so that the eyes lie level, 256 x 256 RGB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.engine.model import FACE_LANDMARKER, Model
+from detection.engine.batching import run_each
+from detection.engine.model import FACE_LANDMARKER, Array, Model
 from detection.engine.observations import VIDEO, Face, LandmarksMeasure
 from detection.engine.samples import VideoSample
 
@@ -86,39 +87,56 @@ class LandmarkDetector:
 
     def measure(self, samples: Sequence[VideoSample]) -> list[LandmarksMeasure]:
         """Measure the largest face of each frame."""
-        return [
-            self.find(sample.job.frame.image, sample.faces[0], twice=sample.job.previous_captured_at is None)
-            for sample in samples
-        ]
+        return self._find(
+            [(sample.job.frame.image, sample.faces[0]) for sample in samples],
+            [index for index, sample in enumerate(samples) if sample.job.previous_captured_at is None],
+        )
 
     def find(self, image: Image, face: Face, *, twice: bool = False) -> LandmarksMeasure:
         """Find the points of ``face`` in a BGR picture ``(H, W, 3)``; ``twice``: refine, and look in the mirror too."""
-        points, presence = self._look(image, _around(face))
-        mirrored = None
-        if twice:
-            points, presence = self._look(image, _closer(points))
-            mirrored, _ = self._look(np.ascontiguousarray(image[:, ::-1]), _mirrored(_closer(points), image.shape[1]))
-        return LandmarksMeasure(points, presence, self._blendshapes(points), mirrored)
+        return self._find([(image, face)], [0] if twice else [])[0]
 
-    def _look(self, image: Image, crop: _Crop) -> tuple[Points, float]:
-        matrix = crop.matrix
-        cut = cv2.warpAffine(
-            image,
-            matrix,
-            (_INPUT_SIZE, _INPUT_SIZE),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        feed = np.ascontiguousarray(cut[None, ..., ::-1], np.float32) / np.float32(255)
-        found, presence, *_ = self._points_model.run({_POINTS_INPUT: feed})
-        in_crop = found.reshape(POINTS, 3).astype(np.float64)
-        across = in_crop[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-        depth = in_crop[:, 2:] * (crop.side / _INPUT_SIZE)
-        return np.hstack([across, depth]), _sigmoid(float(presence.ravel()[0]))
+    def _find(self, faces: Sequence[tuple[Image, Face]], twice: Sequence[int]) -> list[LandmarksMeasure]:
+        """Find the points of several faces; those at the positions ``twice`` are looked at again."""
+        found = self._look([(image, _around(face)) for image, face in faces])
+        closer = self._look([(faces[index][0], _closer(found[index][0])) for index in twice])
+        found = [dict(zip(twice, closer, strict=True)).get(index, once) for index, once in enumerate(found)]
+        turned = self._look([_in_the_mirror(faces[index][0], _closer(found[index][0])) for index in twice])
+        mirrored = {index: points for index, (points, _) in zip(twice, turned, strict=True)}
+        blendshapes = self._blendshapes([points for points, _ in found])
+        return [
+            LandmarksMeasure(points, presence, shapes, mirrored.get(index))
+            for index, ((points, presence), shapes) in enumerate(zip(found, blendshapes, strict=True))
+        ]
 
-    def _blendshapes(self, points: Points) -> NDArray[np.float32]:
-        feed = points[None, _BLENDSHAPE_POINTS, :2].astype(np.float32)
-        return self._blendshapes_model.run({_BLENDSHAPES_INPUT: feed})[0].ravel()
+    def _look(self, crops: Sequence[tuple[Image, _Crop]]) -> list[tuple[Points, float]]:
+        outputs = run_each(self._points_model, _POINTS_INPUT, [_cut(image, crop) for image, crop in crops])
+        return [_read(found, crop) for found, (_, crop) in zip(outputs, crops, strict=True)]
+
+    def _blendshapes(self, faces: Sequence[Points]) -> list[NDArray[np.float32]]:
+        feeds = [points[None, _BLENDSHAPE_POINTS, :2].astype(np.float32) for points in faces]
+        return [outputs[0].ravel() for outputs in run_each(self._blendshapes_model, _BLENDSHAPES_INPUT, feeds)]
+
+
+def _cut(image: Image, crop: _Crop) -> Array:
+    """Return what the network looks at: RGB float32 0 to 1, ``(1, 256, 256, 3)``."""
+    cut = cv2.warpAffine(
+        image,
+        crop.matrix,
+        (_INPUT_SIZE, _INPUT_SIZE),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.ascontiguousarray(cut[None, ..., ::-1], np.float32) / np.float32(255)
+
+
+def _read(outputs: Sequence[Array], crop: _Crop) -> tuple[Points, float]:
+    """Return the points in the picture's pixels, and how certain the network is that a face is there."""
+    matrix = crop.matrix
+    in_crop = outputs[0].reshape(POINTS, 3).astype(np.float64)
+    across = in_crop[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    depth = in_crop[:, 2:] * (crop.side / _INPUT_SIZE)
+    return np.hstack([across, depth]), _sigmoid(float(outputs[1].ravel()[0]))
 
 
 def _around(face: Face) -> _Crop:
@@ -138,8 +156,9 @@ def _crop(box: tuple[float, float, float, float], left_eye: NDArray[Any], right_
     return _Crop((left + right) / 2, (top + bottom) / 2, max(1.0, _MARGIN * max(right - left, bottom - top)), angle)
 
 
-def _mirrored(crop: _Crop, width: int) -> _Crop:
-    return _Crop(width - 1 - crop.x, crop.y, crop.side, -crop.angle)
+def _in_the_mirror(image: Image, crop: _Crop) -> tuple[Image, _Crop]:
+    mirrored = _Crop(image.shape[1] - 1 - crop.x, crop.y, crop.side, -crop.angle)
+    return np.ascontiguousarray(image[:, ::-1]), mirrored
 
 
 def _sigmoid(value: float) -> float:

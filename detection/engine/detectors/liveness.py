@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine import geometry, quality
+from detection.engine.batching import run_each
 from detection.engine.model import LIVENESS, Model
 from detection.engine.observations import VIDEO, Face
 from detection.engine.samples import VideoSample
@@ -100,29 +101,37 @@ class LivenessDetector:
 
     def measure(self, samples: Sequence[VideoSample]) -> list[LivenessMeasure]:
         """Measure each frame's largest face."""
-        return [self._measure(sample) for sample in samples]
-
-    def _measure(self, sample: VideoSample) -> LivenessMeasure:
-        image, face = sample.job.frame.image, sample.faces[0]
-        margin, moire, frame = self.margin(image, face), moire_on(image, face), frame_around(image, face)
-        reason = _doubt(sample, face)
-        return LivenessMeasure(
-            live=1 / (1 + math.exp(-evidence(margin, moire, frame))),
-            margin=margin,
-            moire=moire,
-            frame=frame,
-            decided=not reason,
-            reason=reason,
-            place=place(face),
-            surroundings=surroundings(image, face),
-        )
+        margins = self._margins([(sample.job.frame.image, sample.faces[0]) for sample in samples])
+        return [_measure(sample, margin) for sample, margin in zip(samples, margins, strict=True)]
 
     def margin(self, image: Image, face: Face) -> float:
         """Return the network's value for live minus the larger one of the attacks, within ± ``MAX_MARGIN``."""
-        crop = cut_out(image, face)
-        values = self._model.run({_INPUT: crop[None].astype(np.float32)})[0][0]
-        margin = float(values[_LIVE] - max(value for kind, value in enumerate(values) if kind != _LIVE))
-        return max(-MAX_MARGIN, min(MAX_MARGIN, margin))
+        return self._margins([(image, face)])[0]
+
+    def _margins(self, faces: Sequence[tuple[Image, Face]]) -> list[float]:
+        feeds = [cut_out(image, face)[None].astype(np.float32) for image, face in faces]
+        return [_margin(outputs[0][0]) for outputs in run_each(self._model, _INPUT, feeds)]
+
+
+def _margin(values: NDArray[np.float32]) -> float:
+    margin = float(values[_LIVE] - max(value for kind, value in enumerate(values) if kind != _LIVE))
+    return max(-MAX_MARGIN, min(MAX_MARGIN, margin))
+
+
+def _measure(sample: VideoSample, margin: float) -> LivenessMeasure:
+    image, face = sample.job.frame.image, sample.faces[0]
+    moire, frame = moire_on(image, face), frame_around(image, face)
+    reason = _doubt(sample, face)
+    return LivenessMeasure(
+        live=1 / (1 + math.exp(-evidence(margin, moire, frame))),
+        margin=margin,
+        moire=moire,
+        frame=frame,
+        decided=not reason,
+        reason=reason,
+        place=place(face),
+        surroundings=surroundings(image, face),
+    )
 
 
 def evidence(margin: float, moire: float, frame: float) -> float:

@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.engine.batching import SIZES
 from detection.engine.media import SAMPLE_RATE_HZ
 from detection.engine.model import VOICE_SEGMENTER, Model
 from detection.engine.observations import AUDIO, SpeechMeasure
@@ -78,8 +79,9 @@ class SpeakersDetector:
         self.models = (model,)
 
     def warm_up(self) -> None:
-        """Listen to ten silent seconds."""
-        self._segmenter.listen(silence(STRETCH_S))
+        """Listen to ten silent seconds, to one of them and to a batch."""
+        for size in SIZES if self.models[0].batches else SIZES[:1]:
+            self._segmenter.listen_to_each([silence(STRETCH_S)] * size)
 
     def due(self, sample: AudioSample) -> bool:
         """Look each ``interval_s``, if speech is heard in the window."""
@@ -90,7 +92,11 @@ class SpeakersDetector:
 
     def measure(self, samples: Sequence[AudioSample]) -> list[SpeakersMeasure]:
         """Look at the ten seconds up to each window's end."""
-        return [self._measure(sample) for sample in samples]
+        sounds = [stretch(sample.job, STRETCH_S) for sample in samples]
+        return [
+            SpeakersMeasure(_seconds(voices, len(sound) / SAMPLE_RATE_HZ), voices.second_s, voices)
+            for sound, voices in zip(sounds, self._segmenter.listen_to_each(sounds), strict=True)
+        ]
 
     def timeline(self, samples: Samples, compare: Compare | None = None) -> Timeline:
         """Look at a whole recording, in stretches that overlap.
@@ -114,11 +120,6 @@ class SpeakersDetector:
             speakers=2 if several else int((speech >= ACTIVE).any()),
             duration_s=len(samples) / SAMPLE_RATE_HZ,
         )
-
-    def _measure(self, sample: AudioSample) -> SpeakersMeasure:
-        samples = stretch(sample.job, STRETCH_S)
-        voices = self._segmenter.listen(samples)
-        return SpeakersMeasure(_seconds(voices, len(samples) / SAMPLE_RATE_HZ), voices.second_s, voices)
 
 
 def _seconds(voices: Voices, duration_s: float) -> tuple[tuple[float, float], ...]:

@@ -3,6 +3,7 @@
 ``weights.toml`` says what each file is; ``python -m detection.engine.weights`` lists, fetches and verifies them.
 """
 
+from detection.engine.weights.converted import converted_path
 from detection.engine.weights.manifest import (
     PackageSource,
     Weight,
@@ -19,6 +20,7 @@ __all__ = [
     "Weight",
     "WeightsError",
     "WeightsUnavailableError",
+    "converted_path",
     "is_fetched",
     "load_manifest",
     "parse_manifest",

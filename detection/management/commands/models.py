@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.engine.bench import bench
+from detection.engine.conversion.__main__ import main as conversion_main
 from detection.engine.detectors import DETECTORS
 from detection.engine.pipeline import Pipeline
 from detection.engine.weights import WeightsError
@@ -18,12 +19,13 @@ from detection.worker import device
 
 class Command(BaseCommand):
     help = (
-        "List, fetch or verify the networks' weights; measure what each network costs on this machine; or print the "
-        "detectors' model cards: what each was measured on, with which result, and its known failures."
+        "List, fetch or verify the networks' weights; convert to ONNX, for GPUs, those that are for LiteRT; measure "
+        "what each network costs on this machine; or print the detectors' model cards: what each was measured on, with "
+        "which result, and its known failures."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("action", choices=["list", "fetch", "verify", "bench", "card"])
+        parser.add_argument("action", choices=["list", "fetch", "verify", "convert", "bench", "card"])
         parser.add_argument(
             "name", nargs="*", help="Only these entries of weights.toml and EXTRA_WEIGHTS; of card: detectors."
         )
@@ -39,6 +41,10 @@ class Command(BaseCommand):
             return
         if action == "bench":
             self._bench(name, runs)
+            return
+        if action == "convert":
+            if conversion_main(name) != 0:
+                raise CommandError("convert failed.")
             return
         groups = [word for each in group or [] for word in ("--group", each)]
         if weights_main([action, *groups, *name]) != 0:
