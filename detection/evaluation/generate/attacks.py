@@ -47,7 +47,8 @@ def _fit(photo: Image) -> Light:
 
 
 def _live(photo: Light, rng: np.random.Generator) -> Light:
-    return _placed(photo, _room(rng), float(rng.uniform(0.9, 1.0)), 0.0)
+    """Take the photograph for the webcam's picture: with a wall around it, it would be a print."""
+    return photo
 
 
 def _print(photo: Light, rng: np.random.Generator) -> Light:
