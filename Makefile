@@ -71,10 +71,10 @@ reference: requirements-reference.txt | $(PY)
 accuracy: $(VENV)/.embedded weights
 	@mkdir -p var/accuracy
 	@set -e; in=var/accuracy; \
-	for set in faces faces-poor gaze speech speech-train speakers speakers-train; do \
+	for set in faces faces-poor gaze speech speech-train speakers speakers-train meetings meetings-train; do \
 	  [ -e $$in/$$set/README.txt ] || { rm -rf $$in/$$set; $(PY) -m detection.evaluation.collect $$set $$in/$$set; }; \
 	done; \
-	for task in exam speech speakers voices; do made=$$in/generated-$$task; \
+	for task in exam attack speech speakers voices sounds sounds-seen; do made=$$in/generated-$$task; \
 	  [ -e $$made/README.txt ] || { rm -rf $$made; $(PY) -m detection.evaluation.generate $$task $$made --seed 1; }; \
 	done; \
 	$(PY) -m detection.evaluation faces $$in/faces --record csu-scrap-shots; \
@@ -84,8 +84,11 @@ accuracy: $(VENV)/.embedded weights
 	$(PY) -m detection.evaluation speech $$in/speech-train --record ami-training-excerpts; \
 	$(PY) -m detection.evaluation speakers $$in/speakers --record ami-excerpts; \
 	$(PY) -m detection.evaluation speakers $$in/speakers-train --record ami-training-excerpts; \
-	$(PY) -m detection.evaluation exam $$in/generated-exam --policy $$in/generated-exam/policy.json --record generated; \
-	for task in speech speakers voices; do \
+	exam() { $(PY) -m detection.evaluation exam $$in/$$1 --policy $$in/$$1/policy.json --record $$2; }; \
+	exam generated-exam generated; exam generated-sounds generated-sounds; \
+	exam generated-sounds-seen generated-sounds-seen; \
+	exam meetings ami-excerpts; exam meetings-train ami-training-excerpts; \
+	for task in attack speech speakers voices; do \
 	  $(PY) -m detection.evaluation $$task $$in/generated-$$task --record generated; \
 	done
 	@$(PY) -m detection.evaluation.card --write

@@ -18,7 +18,8 @@ _SIZE_WH = (640, 480)
 _WHAT = """Six photographs of four people, each {count} times as a webcam would take the person (a little blur, noise
 and compression), as a print held before the camera (paper, dots, pale colours, uneven light), and on a screen (pixels,
 bezel, a bluish cast, glare). All is arithmetic on photographs: what is called live here is one, too. Groups are the
-kinds; subject is the person. Single pictures: the rules over time, motion and loops are not in it."""
+kinds; subject is the person. Prints and screens show their edges. Single pictures: rules over time, motion and loops
+are not in it."""
 
 Image = NDArray[np.uint8]
 Light = NDArray[np.float32]
