@@ -90,17 +90,24 @@ def _jpeg(image: np.ndarray[Any, np.dtype[np.uint8]], *, marked: bool = False) -
     return cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 
+WATCH = """async () => {
+  window.film = document.createElement("video");  // Chromium lets the preview rest while it is scrolled out of sight
+  window.film.muted = true;
+  window.film.srcObject = document.getElementById("preview").srcObject;
+  await window.film.play();
+}"""
 BRIGHT_CORNER = """(size) => {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [1, 1];
   const context = canvas.getContext("2d");
-  context.drawImage(document.getElementById("preview"), 0, 0, size, size, 0, 0, 1, 1);
+  context.drawImage(window.film, 0, 0, size, size, 0, 0, 1, 1);
   return context.getImageData(0, 0, 1, 1).data[0] > 128;
 }"""
 
 
 async def wait_for_calm(page: Page) -> None:
     """Wait until the film's calm part begins: who is about to begin a check sits still."""
+    await page.evaluate(WATCH)
     await page.wait_for_function(f"(size) => !({BRIGHT_CORNER})(size)", arg=MARK, polling=200, timeout=FILM_TIMEOUT_MS)
     await page.wait_for_function(BRIGHT_CORNER, arg=MARK, polling=200, timeout=FILM_TIMEOUT_MS)
 
