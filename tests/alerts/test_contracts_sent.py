@@ -1,4 +1,4 @@
-"""What really leaves the service, held against the served contract: sockets by daphne over TCP, webhooks by HTTP."""
+"""What really leaves the service, held against the served contract: sockets, webhooks and Kafka records over TCP."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from accounts.api_keys import api_key_create
 from alerts import delivery, services
 from alerts.samples import sample_send
+from alerts.subscriptions import subscription_create
 from detection.announce import summary
 from detection.engine.policy import EventType
 from sessions.models import ExamSession
-from tests.alerts import builders, contract
+from tests.alerts import builders, contract, kafka_peers
 from tests.alerts.builders import on_db
 from tests.alerts.receiver import Receiver
 from tests.alerts.web import running_web
@@ -107,6 +108,19 @@ def test_what_webhooks_carry_is_in_the_contract(session: ExamSession, receiver: 
         kind = "notice" if body["event_type"] == "DELIVERY_PARKED" else "alert"
         contract.require("webhook", kind, body, request.headers)
         assert request.headers["webhook-id"] == body["event_id"]
+
+
+def test_what_kafka_carries_is_in_the_contract(session: ExamSession, broker: kafka_peers.Broker, settings: Any) -> None:
+    subscription, _ = subscription_create(organisation=session.organisation, transport="kafka")
+    opened = builders.change(EventType.FACE_MISMATCH)
+    builders.apply(session, opened)
+    builders.apply(session, builders.closing(opened))
+    delivery.drain([subscription.id])
+    records = kafka_peers.read(broker.servers, settings.KAFKA_ALERT_TOPIC, 2)
+    assert [json.loads(record.value() or b"")["metadata"]["phase"] for record in records] == ["opened", "closed"]
+    for record in records:
+        headers = {name: value.decode() for name, value in record.headers() or []}
+        contract.require("topic", "alert", json.loads(record.value() or b""), headers)
 
 
 def test_the_contract_refuses_what_is_not_sent(session: ExamSession) -> None:
