@@ -58,6 +58,7 @@ class WebhookSink:
     """The receiver as a benchmark sees it."""
 
     base: str
+    can_hang = True
 
     def address(self, name: str, *, hangs: bool = False) -> str:
         """Return the address of a subscriber of this name."""
