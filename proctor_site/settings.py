@@ -149,6 +149,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "SessionState": "sessions.models.ExamSession.State",
         "IncidentState": "alerts.models.Incident.State",
+        "DeliveryState": "alerts.models.Delivery.State",
         "ChallengeOutcome": "sessions.models.Challenge.Outcome",
         "CheckInOutcome": "sessions.challenges.STANDINGS",
     },
