@@ -87,6 +87,7 @@ async def publish(sessions: Sequence[ExamSession], jpegs: Sequence[bytes], *, ra
             while await client.llen("vision") > 4 * CANDIDATES:  # noqa: ASYNC110  # Redis has no event for it
                 await asyncio.sleep(0.02)
     spent = time.process_time() - started
+    await asyncio.sleep(1)  # a batch that is cancelled on its way is counted as lost
     while not running.done():  # asyncio.wait_for of Python 3.11, which redis-py uses, may swallow a cancellation
         running.cancel()
         await asyncio.wait([running], timeout=0.1)
