@@ -1,8 +1,9 @@
-"""Who uses the service and with which keys: organisations, people, API keys, data keys."""
+"""Who uses the service and with which keys: organisations, people, API keys, data keys; and who did what."""
 
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
@@ -78,6 +79,91 @@ class DataKey(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class OrganisationKey(models.Model):
+    """A secret of an organisation's own for one purpose, wrapped by a key-encryption key (``accounts.own_keys``).
+
+    The highest version of a purpose is the one in use; older ones stay while something they made is still there.
+    """
+
+    class Purpose(models.TextChoices):
+        AUDIT = "audit", "Chains the audit log"
+        EVIDENCE = "evidence", "Chains the evidence of sessions"
+        RECEIPTS = "receipts", "Signs erasure receipts"
+        SEARCH = "search", "Protects templates for the search of duplicates"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="own_keys")
+    purpose = models.CharField(max_length=16, choices=Purpose.choices)
+    version = models.PositiveIntegerField(default=1)
+    wrapped_key = models.BinaryField()
+    kek_id = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organisation", "purpose", "version"], name="organisation_key_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} v{self.version}"
+
+
+def no_details() -> dict[str, Any]:
+    """Return the details of an entry that has none."""
+    return {}
+
+
+class AuditHead(models.Model):
+    """Where an organisation's audit chain ends, and where it begins since retention removed what came before."""
+
+    organisation = models.OneToOneField(
+        Organisation, on_delete=models.PROTECT, primary_key=True, related_name="audit_head"
+    )
+    sequence = models.PositiveBigIntegerField(default=0)
+    mac = models.BinaryField(default=bytes)
+    base_sequence = models.PositiveBigIntegerField(default=0, help_text="The last entry that retention has removed.")
+    base_mac = models.BinaryField(default=bytes)
+
+    def __str__(self) -> str:
+        return f"audit of {self.organisation_id} up to {self.sequence}"
+
+
+class AuditEntry(models.Model):
+    """Who saw or changed what. Written by ``accounts.audit``; the database itself refuses changes.
+
+    ``mac`` chains each entry to the one before under a key of the organisation, so that a change or a gap shows.
+    """
+
+    class ActorKind(models.TextChoices):
+        PERSON = "person"
+        KEY = "key", "API key"
+        CANDIDATE = "candidate"
+        SYSTEM = "system"
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="audit_entries")
+    sequence = models.PositiveBigIntegerField()
+    at = models.DateTimeField()
+    actor_kind = models.CharField(max_length=16, choices=ActorKind.choices)
+    actor = models.CharField(max_length=150, blank=True, help_text="User name, or prefix of the API key.")
+    action = models.CharField(max_length=64, help_text="Such as evidence.viewed.")
+    subject_type = models.CharField(max_length=64, help_text="What kind of thing it was done to.")
+    subject = models.CharField(max_length=128, blank=True, help_text="Its id; of a candidate only a keyed hash.")
+    details = models.JSONField(default=no_details, blank=True)
+    mac = models.BinaryField()
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        constraints = [models.UniqueConstraint(fields=["organisation", "sequence"], name="audit_sequence_once")]
+        indexes = [
+            models.Index(fields=["organisation", "-at"], name="audit_recent"),
+            models.Index(fields=["organisation", "subject_type", "subject", "-at"], name="audit_by_subject"),
+            models.Index(fields=["organisation", "action", "-at"], name="audit_by_action"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sequence} {self.action}"
 
 
 class KeyCheck(models.Model):

@@ -1,0 +1,127 @@
+"""The audit log: who saw or changed what. Append-only, chained under a key of the organisation.
+
+Entries hold no personal data of candidates: they outlive an erasure. A candidate is named by a keyed hash of the id
+(``candidate_subject``), by which entries are found again while somebody still knows the id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db import transaction
+from django.utils import timezone
+from rest_framework.request import Request
+
+from accounts.models import APIKey, AuditEntry, AuditHead, Organisation, OrganisationKey, User
+from accounts.own_keys import own_key, own_key_bytes
+
+_SUBJECT_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it: ``name`` is a user name, the prefix of an API key, a subject, or the part of the system."""
+
+    kind: AuditEntry.ActorKind
+    name: str = ""
+
+    @classmethod
+    def of_request(cls, request: Request) -> Actor:
+        """Return who asks: the API key's or the signed-in person's."""
+        if isinstance(request.auth, APIKey):
+            return cls(AuditEntry.ActorKind.KEY, request.auth.prefix)
+        return cls.of_user(request.user)
+
+    @classmethod
+    def of_user(cls, user: object) -> Actor:
+        """Return a signed-in person; whoever is not one is told as the system."""
+        return cls(AuditEntry.ActorKind.PERSON, user.get_username()) if isinstance(user, User) else SYSTEM
+
+
+SYSTEM: Final = Actor(AuditEntry.ActorKind.SYSTEM)
+
+
+def audit_write(
+    *,
+    organisation: Organisation,
+    actor: Actor,
+    action: str,
+    subject_type: str,
+    subject: str = "",
+    details: dict[str, Any] | None = None,
+) -> AuditEntry:
+    """Append an entry to the organisation's log, in the caller's transaction.
+
+    ``details`` is JSON without personal data. The chain's head is locked until the transaction ends: write the entry
+    last. Raises ``accounts.keys.SealError`` when the audit key does not open.
+    """
+    key = _key_bytes(organisation)
+    with transaction.atomic():
+        AuditHead.objects.get_or_create(organisation=organisation)
+        head = AuditHead.objects.select_for_update().get(organisation=organisation)
+        entry = AuditEntry(
+            organisation=organisation,
+            sequence=head.sequence + 1,
+            at=timezone.now(),
+            actor_kind=actor.kind,
+            actor=actor.name,
+            action=action,
+            subject_type=subject_type,
+            subject=subject,
+            details=details or {},
+        )
+        entry.mac = _mac(entry, before=bytes(head.mac), key=key)
+        entry.save(force_insert=True)
+        head.sequence, head.mac = entry.sequence, entry.mac
+        head.save(update_fields=["sequence", "mac"])
+    return entry
+
+
+def audit_verify(organisation: Organisation) -> Iterator[str]:
+    """Walk the organisation's log and yield, in words, each place where it was changed or where entries are missing."""
+    head = AuditHead.objects.filter(organisation=organisation).first()
+    if head is None:
+        if AuditEntry.objects.filter(organisation=organisation).exists():
+            yield "The head of the log is missing."
+        return
+    key = _key_bytes(organisation)
+    sequence, mac = head.base_sequence, bytes(head.base_mac)
+    for entry in AuditEntry.objects.filter(organisation=organisation).order_by("sequence").iterator(chunk_size=1000):
+        if entry.sequence != sequence + 1:
+            yield f"Entries {sequence + 1} to {entry.sequence - 1} are missing."
+        elif not hmac.compare_digest(_mac(entry, before=mac, key=key), bytes(entry.mac)):
+            yield f"Entry {entry.sequence} was changed."
+        sequence, mac = entry.sequence, bytes(entry.mac)
+    if sequence != head.sequence:
+        yield f"Entries {sequence + 1} to {head.sequence} are missing."
+    elif not hmac.compare_digest(mac, bytes(head.mac)):
+        yield "The last entry is not the one that the log ended with."
+
+
+def candidate_subject(*, organisation: Organisation, candidate_id: str) -> str:
+    """Return how the log names a candidate: 32 hexadecimal digits that tell nothing without the audit key."""
+    digest = hmac.digest(_key_bytes(organisation), b"candidate\0" + candidate_id.encode(), hashlib.sha256)
+    return digest[:_SUBJECT_BYTES].hex()
+
+
+def _key_bytes(organisation: Organisation) -> bytes:
+    return own_key_bytes(own_key(organisation=organisation, purpose=OrganisationKey.Purpose.AUDIT))
+
+
+def _mac(entry: AuditEntry, *, before: bytes, key: bytes) -> bytes:
+    told = {
+        "organisation": entry.organisation_id,
+        "sequence": entry.sequence,
+        "at": entry.at.isoformat(),
+        "actor": [str(entry.actor_kind), entry.actor],
+        "action": entry.action,
+        "subject": [entry.subject_type, entry.subject],
+        "details": entry.details,
+    }
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hmac.digest(key, before + text.encode(), hashlib.sha256)
