@@ -19,10 +19,9 @@ from django.http.request import split_domain_port, validate_host
 
 from accounts.auth import authenticate_key, is_api_key, is_staff_with
 from accounts.models import Organisation, Scope, User
-from accounts.problems import Problem
+from enrollment.models import is_external_id
 from media_gateway.tokens import TokenError, verify
 from sessions.models import ExamSession, as_uuid
-from sessions.selectors import session_find
 
 PROTOCOL = "sd-proctor.v1"
 """The subprotocol of the messages. A client that offers it besides its token gets this one back, not the token."""
@@ -180,7 +179,7 @@ def _admit_candidate(knock: Knock) -> Viewer:
     except TokenError as error:
         raise RefusalError(Close.UNAUTHENTICATED, error.code, str(error)) from None
     own_id = as_uuid(claims.session_id)
-    session = ExamSession.objects.with_everything().filter(id=own_id).first() if own_id else None
+    session = ExamSession.objects.told_apart().filter(id=own_id).first() if own_id else None
     if session is None or (knock.name != session.session_id and as_uuid(knock.name) != session.id):
         raise RefusalError(Close.FORBIDDEN, "token_wrong_session", "The join token belongs to another session.")
     if session.state == ExamSession.State.ENDED:
@@ -211,13 +210,13 @@ def _admit_staff(knock: Knock) -> Viewer:
 def _find_for(user: User, name: str) -> ExamSession:
     """Return a session of the user's organisation; superusers get others' too, by our id: names are not unique."""
     own_id = as_uuid(name) if user.is_superuser else None
-    found = ExamSession.objects.with_everything().filter(id=own_id).first() if own_id else None
+    found = ExamSession.objects.told_apart().filter(id=own_id).first() if own_id else None
     return found or _find(user.organisation, name)
 
 
 def _find(organisation: Organisation, name: str) -> ExamSession:
     """Return the session of that name or id; what belongs to another organisation is as unknown as what is not."""
-    try:
-        return session_find(organisation=organisation, session_id=name)
-    except Problem as problem:
-        raise RefusalError(Close.UNKNOWN_SESSION, problem.code, problem.detail) from None
+    found = ExamSession.objects.of(organisation).told_apart().named(name) if is_external_id(name) else None
+    if found is None:
+        raise RefusalError(Close.UNKNOWN_SESSION, "session_unknown", f"There is no session '{name}'.")
+    return found

@@ -120,9 +120,17 @@ class ExamSessionQuerySet(models.QuerySet["ExamSession"]):
 
     def named(self, session_id: str) -> ExamSession | None:
         """Return the session that the platform calls ``session_id``, or the one whose own id that is."""
-        found = self.filter(session_id=session_id).first()
+        found = self.filter(session_id=session_id)._the_only()
         own_id = None if found else as_uuid(session_id)
-        return self.filter(id=own_id).first() if own_id else found
+        return self.filter(id=own_id)._the_only() if own_id else found
+
+    def _the_only(self) -> ExamSession | None:
+        """Return the one row there can be; unlike ``first`` without an order, which costs half of such a query."""
+        return next(iter(self[:1]), None)
+
+    def told_apart(self) -> ExamSessionQuerySet:
+        """Fetch only what tells which session it is, and its state: live sockets ask often."""
+        return self.only("id", "session_id", "state")
 
     def with_everything(self) -> ExamSessionQuerySet:
         """Fetch what a session is shown with in the same query."""
