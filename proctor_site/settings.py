@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "sessions.apps.SessionsConfig",
     "detection",
     "alerts",
+    "proctor_site",  # has no tables: tasks and commands that know all apps
 ]
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
