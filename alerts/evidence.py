@@ -28,6 +28,9 @@ from accounts import keys
 from accounts.problems import Problem
 from alerts.models import Evidence, Incident
 from alerts.payload import EvidenceLink, from_unix
+from sessions.holds import session_held
+from sessions.models import ExamSession
+from sessions.retention import EVIDENCE, days_kept
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,9 @@ PURPOSE = "evidence"
 STORAGE = "evidence"
 LINK_LIFETIME = timedelta(days=4)
 """Longer than the 76 hours over which a delivery is retried, so a late alert still has working links."""
+
+NO_LIMIT_DAYS = 36_500
+"""Of pictures that are kept without limit: a column of times needs one."""
 
 _SIGNER_SALT = "alerts.evidence.link"
 
@@ -85,11 +91,17 @@ def _store(incident: Incident, frame_id: str, captured_at: float, jpeg: bytes) -
             "captured_at": from_unix(captured_at),
             "sha256": hashlib.sha256(jpeg).hexdigest(),
             "storage_name": name,
-            "expires_at": now + timedelta(days=settings.EVIDENCE_DAYS),
+            "expires_at": now + _kept(incident.session),
         },
     )
     STORED.inc(made)
     return row
+
+
+def _kept(session: ExamSession) -> timedelta:
+    """Return how long the session's pictures are kept."""
+    days = days_kept(organisation_id=session.organisation_id, exam_id=session.exam_id, kind=EVIDENCE)
+    return timedelta(days=days or NO_LIMIT_DAYS)
 
 
 def picture(evidence: Evidence) -> bytes:
@@ -97,7 +109,7 @@ def picture(evidence: Evidence) -> bytes:
 
     Raises ``accounts.keys.SealError`` when the file was changed, and ``OSError`` when the storage cannot be read.
     """
-    if evidence.removed_at is not None or evidence.expires_at <= timezone.now():
+    if evidence.removed_at is not None or (evidence.expires_at <= timezone.now() and not _is_held(evidence)):
         raise Problem("evidence_removed", "The picture was removed when its retention time was over.")
     data_key = evidence.session.candidate.data_key
     if data_key is None:
@@ -113,6 +125,10 @@ def picture(evidence: Evidence) -> bytes:
         if keys.key_id_of(sealed) != str(data_key.id):  # erased, then enrolled again under a new key
             raise Problem("evidence_erased", "The candidate was erased, and with it the key to the picture.") from None
         raise
+
+
+def _is_held(evidence: Evidence) -> bool:
+    return ExamSession.objects.filter(session_held(), pk=evidence.session_id).exists()
 
 
 # --- Links ------------------------------------------------------------------------------------------------------------

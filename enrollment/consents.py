@@ -43,3 +43,13 @@ def consent_record(*, candidate: Candidate, given: ConsentGiven) -> Consent:
         defaults={"locale": given.locale},
     )
     return consent
+
+
+def consents_withdraw(candidate: Candidate) -> int:
+    """Note that the candidate agrees to nothing any more; return how many consents stood. The fact of each stays."""
+    return Consent.objects.filter(candidate=candidate, withdrawn_at=None).update(withdrawn_at=timezone.now())
+
+
+def has_consented(candidate: Candidate) -> bool:
+    """Tell whether the candidate has agreed to biometrics and not withdrawn it."""
+    return Consent.objects.filter(candidate=candidate, withdrawn_at=None).exists()

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from django.utils import timezone
-
-from enrollment.models import Candidate, Consent, Enrollment, FaceTemplate
+from enrollment.models import Candidate, Enrollment, FaceTemplate
 
 _KINDS: Final = {"enrollment.FaceTemplate": "templates", "enrollment.Enrollment": "enrollments"}
 
@@ -25,10 +23,9 @@ def data_key_destroy(candidate: Candidate) -> int:
 
 
 def biometrics_remove(candidate: Candidate) -> Counter[str]:
-    """Delete templates and enrolments, and note that consent is withdrawn; the fact of it stays."""
+    """Delete templates and enrolments; return how many of each there were."""
     gone: Counter[str] = Counter(templates=0, enrollments=0)
     for rows in (FaceTemplate.objects.filter(candidate=candidate), Enrollment.objects.filter(candidate=candidate)):
         for label, count in rows.delete()[1].items():
             gone[_KINDS.get(label, "others")] += count
-    Consent.objects.filter(candidate=candidate, withdrawn_at=None).update(withdrawn_at=timezone.now())
     return gone

@@ -26,6 +26,7 @@ from accounts.models import AuditEntry, Organisation
 from accounts.problems import Problem
 from accounts.receipts import receipt_sign
 from alerts.models import Evidence
+from enrollment.consents import consents_withdraw
 from enrollment.erasing import biometrics_remove, data_key_destroy
 from enrollment.models import Candidate, Erasure, is_external_id
 from proctor_site.removal import evidence_files_remove, frames_forget, log_entries_remove, sessions_remove
@@ -157,7 +158,7 @@ def _step(erasure: Erasure, remove: Callable[[], Counter[str]]) -> None:
 
 def _count(erasure: Erasure, gone: Counter[str]) -> Erasure:
     locked = Erasure.objects.select_for_update().get(pk=erasure.pk)
-    locked.erased = {kind: count for kind, count in (Counter(locked.erased) + gone).items()}
+    locked.erased = dict(Counter(locked.erased) + gone)
     locked.save(update_fields=["erased"])
     return locked
 
@@ -169,6 +170,7 @@ def _conclude(erasure: Erasure, candidate: Candidate) -> Erasure:
         if locked.finished_at is not None:  # another process was faster
             return locked
         gone = biometrics_remove(candidate)
+        consents_withdraw(candidate)
         if locked.kind == Kind.EVERYTHING:
             gone["admin_log"] += log_entries_remove(Candidate, [candidate.pk])
             _, rows = Candidate.objects.filter(pk=candidate.pk).delete()

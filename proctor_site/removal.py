@@ -18,8 +18,7 @@ from django.utils import timezone
 
 from accounts.redis_client import get_redis
 from alerts.evidence import storage
-from alerts.models import Alert, Delivery, DeliveryAttempt, Evidence, EvidenceChain, Incident, Notice, Review
-from detection.models import Detection
+from alerts.models import Evidence, Incident
 from sessions.models import ExamSession
 
 CHUNK: Final = 5_000
@@ -27,23 +26,24 @@ CHUNK: Final = 5_000
 FILES: Final = 500
 """Files removed, and their rows marked, in one transaction."""
 
-_DETECTIONS = f"""
-DELETE FROM {Detection._meta.db_table} WHERE (session_id, captured_at, sample_id) IN (
-    SELECT session_id, captured_at, sample_id FROM {Detection._meta.db_table} WHERE session_id = ANY(%s::uuid[]) LIMIT %s
+_DETECTIONS = """
+DELETE FROM detection_detection WHERE (session_id, captured_at, sample_id) IN (
+    SELECT session_id, captured_at, sample_id FROM detection_detection WHERE session_id = ANY(%s::uuid[]) LIMIT %s
 )
-"""  # noqa: S608  # the name of a table, which cannot be a parameter
+"""
+# What may be many goes by plain statements, children first; Django would fetch every row to look for what hangs on it.
 _OF_SESSIONS: Final[dict[str, str]] = {
-    "delivery_attempts": f"DELETE FROM {DeliveryAttempt._meta.db_table} WHERE delivery_id IN "
-    f"(SELECT id FROM {Delivery._meta.db_table} WHERE session_id = ANY(%s::uuid[]))",
-    "deliveries": f"DELETE FROM {Delivery._meta.db_table} WHERE session_id = ANY(%s::uuid[])",
-    "notices": f"DELETE FROM {Notice._meta.db_table} WHERE session_id = ANY(%s::uuid[])",
-    "alerts": f"DELETE FROM {Alert._meta.db_table} WHERE session_id = ANY(%s::uuid[])",
-    "reviews": f"DELETE FROM {Review._meta.db_table} WHERE incident_id IN "
-    f"(SELECT id FROM {Incident._meta.db_table} WHERE session_id = ANY(%s::uuid[]))",
-    "evidence": f"DELETE FROM {Evidence._meta.db_table} WHERE session_id = ANY(%s::uuid[])",
-    "incidents": f"DELETE FROM {Incident._meta.db_table} WHERE session_id = ANY(%s::uuid[])",
-    "evidence_chains": f"DELETE FROM {EvidenceChain._meta.db_table} WHERE session_id = ANY(%s::uuid[])",
-}  # what may be many goes by plain statements, children first; Django would fetch every row to look for what hangs on it
+    "delivery_attempts": "DELETE FROM alerts_deliveryattempt WHERE delivery_id IN "
+    "(SELECT id FROM alerts_delivery WHERE session_id = ANY(%s::uuid[]))",
+    "deliveries": "DELETE FROM alerts_delivery WHERE session_id = ANY(%s::uuid[])",
+    "notices": "DELETE FROM alerts_notice WHERE session_id = ANY(%s::uuid[])",
+    "alerts": "DELETE FROM alerts_alert WHERE session_id = ANY(%s::uuid[])",
+    "reviews": "DELETE FROM alerts_review WHERE incident_id IN "
+    "(SELECT id FROM alerts_incident WHERE session_id = ANY(%s::uuid[]))",
+    "evidence": "DELETE FROM alerts_evidence WHERE session_id = ANY(%s::uuid[])",
+    "incidents": "DELETE FROM alerts_incident WHERE session_id = ANY(%s::uuid[])",
+    "evidence_chains": "DELETE FROM alerts_evidencechain WHERE session_id = ANY(%s::uuid[])",
+}
 
 
 def sessions_remove(session_ids: Sequence[uuid.UUID]) -> Counter[str]:
@@ -93,7 +93,7 @@ def detections_remove(session_ids: Sequence[uuid.UUID]) -> int:
 
 
 def evidence_files_remove(rows: QuerySet[Evidence], *, limit: int | None = None) -> int:
-    """Remove the pictures of rows that still have one, ``limit`` at most; the rows stay as proof that there were any."""
+    """Remove the pictures of rows that still have one, ``limit`` at most; the rows stay as proof that there was one."""
     gone = 0
     while limit is None or gone < limit:
         size = FILES if limit is None else min(FILES, limit - gone)

@@ -18,8 +18,8 @@ from sessions.privacy_models import LegalHold, RetentionPolicy
 from sessions.weights import weights_named
 
 __all__ = [
-    "CHALLENGE_SETTLES", "RISK_NOTE", "Challenge", "Exam", "ExamSession", "ExamSessionQuerySet", "LegalHold", "MediaGap",
-    "Policy", "RetentionPolicy", "as_uuid", "default_policy_document", "no_weights",
+    "CHALLENGE_SETTLES", "RISK_NOTE", "Challenge", "Exam", "ExamSession", "ExamSessionQuerySet", "LegalHold",
+    "MediaGap", "Policy", "RetentionPolicy", "as_uuid", "default_policy_document", "no_weights",
 ]  # fmt: skip
 
 RISK_NOTE = "From 0 to 100, which sessions to look at first. It is no verdict: only a person decides."

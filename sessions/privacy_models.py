@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.validators import MaxValueValidator
 from django.db import models
 from django.utils import timezone
@@ -75,6 +77,11 @@ class RetentionPolicy(models.Model):
 
     def __str__(self) -> str:
         return f"of {self.exam or self.organisation}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store; the pictures stored before get the time that this says, with the next retention run."""
+        self.redate_due = True
+        super().save(*args, **kwargs)
 
 
 class LegalHoldQuerySet(models.QuerySet["LegalHold"]):
