@@ -139,6 +139,7 @@ class EvidenceChain(models.Model):
         ExamSession, on_delete=models.CASCADE, primary_key=True, related_name="evidence_chain"
     )
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key_version = models.PositiveIntegerField(help_text="Of the organisation's evidence key.")
     length = models.PositiveIntegerField(default=0)
     mac = models.BinaryField(default=bytes, help_text="Of the last row.")
     seal = models.BinaryField(default=bytes, help_text="Over length and mac.")

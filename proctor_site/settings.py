@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from alerts import kafka_config
 from detection import messages
 from media_gateway import metrics_access
+from proctor_site import evidence_storage
 from proctor_site.env import env
 from proctor_site.navigation import UNFOLD as UNFOLD
 
@@ -237,10 +238,7 @@ for _kind, _days in RETENTION_DAYS.items():
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    "evidence": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": EVIDENCE_DIR, "allow_overwrite": True, "file_permissions_mode": 0o600},
-    },
+    "evidence": evidence_storage.described(directory=EVIDENCE_DIR),
 }
 ICE_SERVERS = env.json("ICE_SERVERS", default=[])
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])

@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
             name='EvidenceChain',
             fields=[
                 ('session', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='evidence_chain', serialize=False, to='exam_sessions.examsession')),
+                ('key_version', models.PositiveIntegerField(help_text="Of the organisation's evidence key.")),
                 ('length', models.PositiveIntegerField(default=0)),
                 ('mac', models.BinaryField(default=bytes, help_text='Of the last row.')),
                 ('seal', models.BinaryField(default=bytes, help_text='Over length and mac.')),

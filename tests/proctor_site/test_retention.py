@@ -384,6 +384,6 @@ def test_after_a_template_expired_nothing_opens_what_a_backup_holds(organisation
     retention_run()
     assert not DataKey.objects.exists()
     fresh = make_enrolled_candidate(organisation)
+    assert fresh.data_key is not None
     with pytest.raises(SealError):
-        assert fresh.data_key is not None
         open_sealed(template.ciphertext, data_key=fresh.data_key, purpose="x", row="y")
