@@ -13,7 +13,7 @@ from prometheus_client import Counter
 from accounts.models import Organisation
 from accounts.problems import Problem
 from detection.engine.adapters.arcface import similarity_of
-from enrollment.consents import ConsentGiven, consent_record
+from enrollment.consents import ConsentGiven, consent_record, has_consented
 from enrollment.embedding import images_embed
 from enrollment.gate import combine, readings_require_good, readings_require_one_person
 from enrollment.models import Candidate, Enrollment, FaceTemplate, is_external_id
@@ -88,6 +88,7 @@ def candidate_enroll(
     gate's codes, ``faces_differ``, ``workers_unavailable``, ``erasure_running``.
     """
     consent.require_valid()
+    consent.require_acceptable(organisation)
     readings = images_embed(images)
     readings_require_good(readings)
     readings_require_one_person(readings, threshold=settings.FACE_MATCH_THRESHOLD)
@@ -113,9 +114,12 @@ def candidate_enroll(
 def candidate_verify(*, organisation: Organisation, candidate_id: str, image: bytes, threshold: float) -> Verified:
     """Compare one picture with the candidate's template, 1:1; it matches from a similarity of ``threshold`` on.
 
-    Raises ``Problem``: ``candidate_unknown``, ``not_enrolled``, one of the gate's codes, ``workers_unavailable``.
+    Raises ``Problem``: ``candidate_unknown``, ``not_enrolled``, ``consent_missing``, one of the gate's codes,
+    ``workers_unavailable``.
     """
     template_row = enrollment_find(organisation=organisation, candidate_id=candidate_id)
+    if not has_consented(template_row.candidate):
+        raise Problem("consent_missing", f"Candidate '{candidate_id}' has withdrawn consent.")
     (reading,) = images_embed([image])
     readings_require_good([reading])
     template = template_load(template_row.candidate)
