@@ -25,9 +25,15 @@ from django.utils import timezone
 from prometheus_client import Counter
 
 from accounts import keys
+from accounts.audit import Actor, audit_write
 from accounts.problems import Problem
+from alerts.evidence_chain import chain_append
+from alerts.jpeg import without_metadata
 from alerts.models import Evidence, Incident
 from alerts.payload import EvidenceLink, from_unix
+from sessions.holds import session_held
+from sessions.models import ExamSession
+from sessions.retention import EVIDENCE, days_kept
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +46,12 @@ STORAGE = "evidence"
 LINK_LIFETIME = timedelta(days=4)
 """Longer than the 76 hours over which a delivery is retried, so a late alert still has working links."""
 
+NO_LIMIT_DAYS = 36_500
+"""Of pictures that are kept without limit: a column of times needs one."""
+
 _SIGNER_SALT = "alerts.evidence.link"
 
+UNREADABLE = Counter("sdproctor_evidence_unreadable", "Pictures not stored, because they are no JPEG.")
 STORED = Counter("sdproctor_evidence_stored", "Evidence pictures stored.")
 UNSEALABLE = Counter("sdproctor_evidence_unsealable", "Pictures not stored, because the candidate has no data key.")
 
@@ -64,32 +74,45 @@ def keep(*, incident: Incident, frames: Frames) -> list[Evidence]:
         UNSEALABLE.inc(len(missing))
         logger.info("Incident %s: %d pictures not kept, the candidate has no data key", incident.id, len(missing))
         return rows
-    rows += [_store(incident, frame_id, *frames[frame_id]) for frame_id in missing]
+    rows += [row for frame_id in sorted(missing) if (row := _store(incident, frame_id, *frames[frame_id]))]
     return sorted(rows, key=lambda row: row.captured_at)
 
 
-def _store(incident: Incident, frame_id: str, captured_at: float, jpeg: bytes) -> Evidence:
+def _store(incident: Incident, frame_id: str, captured_at: float, frame: bytes) -> Evidence | None:
+    try:
+        jpeg = without_metadata(frame)
+    except ValueError as error:
+        UNREADABLE.inc()
+        logger.error("A picture of incident %s is not kept: %s", incident.id, error)
+        return None
     evidence_id = uuid.uuid5(incident.id, frame_id)
     data_key = incident.session.candidate.data_key
     assert data_key is not None
     now = timezone.now()
     sealed = keys.seal(jpeg, data_key=data_key, purpose=PURPOSE, row=str(evidence_id))
     name = storage().save(f"{now:%Y-%m-%d}/{incident.session_id.hex}/{evidence_id.hex}.sealed", ContentFile(sealed))
-    row, made = Evidence.objects.get_or_create(
+    row = Evidence(
         id=evidence_id,
-        defaults={
-            "organisation_id": incident.organisation_id,
-            "incident": incident,
-            "session_id": incident.session_id,
-            "frame_id": frame_id,
-            "captured_at": from_unix(captured_at),
-            "sha256": hashlib.sha256(jpeg).hexdigest(),
-            "storage_name": name,
-            "expires_at": now + timedelta(days=settings.EVIDENCE_DAYS),
-        },
+        organisation_id=incident.organisation_id,
+        incident=incident,
+        session_id=incident.session_id,
+        frame_id=frame_id,
+        captured_at=from_unix(captured_at),
+        sha256=hashlib.sha256(jpeg).hexdigest(),
+        storage_name=name,
+        expires_at=now + _kept(incident.session),
+        created_at=now,
     )
-    STORED.inc(made)
+    with transaction.atomic():
+        chain_append(row, organisation=incident.session.organisation)
+    STORED.inc()
     return row
+
+
+def _kept(session: ExamSession) -> timedelta:
+    """Return how long the session's pictures are kept."""
+    days = days_kept(organisation_id=session.organisation_id, exam_id=session.exam_id, kind=EVIDENCE)
+    return timedelta(days=days or NO_LIMIT_DAYS)
 
 
 def picture(evidence: Evidence) -> bytes:
@@ -97,7 +120,7 @@ def picture(evidence: Evidence) -> bytes:
 
     Raises ``accounts.keys.SealError`` when the file was changed, and ``OSError`` when the storage cannot be read.
     """
-    if evidence.removed_at is not None or evidence.expires_at <= timezone.now():
+    if evidence.removed_at is not None or (evidence.expires_at <= timezone.now() and not _is_held(evidence)):
         raise Problem("evidence_removed", "The picture was removed when its retention time was over.")
     data_key = evidence.session.candidate.data_key
     if data_key is None:
@@ -113,6 +136,24 @@ def picture(evidence: Evidence) -> bytes:
         if keys.key_id_of(sealed) != str(data_key.id):  # erased, then enrolled again under a new key
             raise Problem("evidence_erased", "The candidate was erased, and with it the key to the picture.") from None
         raise
+
+
+def _is_held(evidence: Evidence) -> bool:
+    return ExamSession.objects.filter(session_held(), pk=evidence.session_id).exists()
+
+
+def picture_show(evidence: Evidence, *, actor: Actor) -> bytes:
+    """Open a stored picture for somebody, and write down that they saw it; raises as ``picture``."""
+    content = picture(evidence)
+    audit_write(
+        organisation=evidence.session.organisation,
+        actor=actor,
+        action="evidence.viewed",
+        subject_type="evidence",
+        subject=str(evidence.id),
+        details={"session": str(evidence.session_id), "incident": str(evidence.incident_id)},
+    )
+    return content
 
 
 # --- Links ------------------------------------------------------------------------------------------------------------

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F, QuerySet
 from django.utils import timezone
-from prometheus_client import Counter
+from prometheus_client import Counter as Metric
 
-from alerts.evidence import storage
+from alerts.evidence import NO_LIMIT_DAYS, storage
 from alerts.models import Evidence
+from sessions.holds import session_held
+from sessions.models import RetentionPolicy
+from sessions.retention import EVIDENCE, Scope, scopes
 
-REMOVED = Counter("sdproctor_evidence_removed", "Evidence files removed by the sweep.", ["reason"])
+REMOVED = Metric("sdproctor_evidence_removed", "Evidence files removed by the sweep.", ["reason"])
 for _reason in ("expired", "orphaned"):
     REMOVED.labels(reason=_reason)
 
@@ -29,20 +34,45 @@ class Swept:
 
 def sweep(*, batch: int = 500) -> Swept:
     """Remove at most ``batch`` expired pictures and ``batch`` files that no row names."""
-    return Swept(expired=_remove_expired(batch), orphaned=_remove_orphans(batch))
+    return Swept(expired=expired_remove(batch).total(), orphaned=_remove_orphans(batch))
 
 
-def _remove_expired(batch: int) -> int:
+def expired(now: datetime) -> QuerySet[Evidence]:
+    """Return the pictures whose time is over and that no legal hold keeps."""
+    return Evidence.objects.filter(removed_at=None, expires_at__lte=now).exclude(session_held("session"))
+
+
+def expired_remove(batch: int) -> Counter[int]:
+    """Remove at most ``batch`` expired pictures; return how many, by organisation. Their rows stay, with the hashes."""
     with transaction.atomic():
-        rows = Evidence.objects.select_for_update(skip_locked=True).filter(
-            removed_at=None, expires_at__lte=timezone.now()
-        )
-        expired = list(rows.order_by("expires_at")[:batch])
-        for evidence in expired:
+        rows = expired(timezone.now()).select_for_update(of=("self",), skip_locked=True)
+        found = list(rows.order_by("expires_at")[:batch])
+        for evidence in found:
             storage().delete(evidence.storage_name)
-        Evidence.objects.filter(id__in=[evidence.id for evidence in expired]).update(removed_at=timezone.now())
-    REMOVED.labels(reason="expired").inc(len(expired))
-    return len(expired)
+        Evidence.objects.filter(id__in=[evidence.id for evidence in found]).update(removed_at=timezone.now())
+    REMOVED.labels(reason="expired").inc(len(found))
+    return Counter(evidence.organisation_id for evidence in found)
+
+
+def redate(*, batch: int = 2_000) -> int:
+    """Give the pictures of changed retention policies the time those say now; return how many got another."""
+    changed = RetentionPolicy.objects.filter(redate_due=True)
+    organisation_ids = set(changed.values_list("organisation_id", flat=True))
+    policies = {policy.pk: policy.updated_at for policy in changed}
+    count = sum(_redate(scope, batch) for scope in scopes(EVIDENCE) if scope.organisation_id in organisation_ids)
+    for key, updated_at in policies.items():  # one that was changed meanwhile stays due
+        RetentionPolicy.objects.filter(pk=key, updated_at=updated_at).update(redate_due=False)
+    return count
+
+
+def _redate(scope: Scope, batch: int) -> int:
+    kept = timedelta(days=scope.days or NO_LIMIT_DAYS)
+    rows = Evidence.objects.filter(scope.sessions("session"), removed_at=None)
+    rows = rows.exclude(expires_at=F("created_at") + kept)
+    count = 0
+    while ids := list(rows.values_list("id", flat=True)[:batch]):
+        count += Evidence.objects.filter(id__in=ids).update(expires_at=F("created_at") + kept)
+    return count
 
 
 def _remove_orphans(batch: int) -> int:

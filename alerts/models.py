@@ -23,8 +23,8 @@ from alerts.review_models import Review, SessionTally
 from sessions.models import ExamSession
 
 __all__ = [
-    "HOLDING_ATTEMPTS", "Alert", "Delivery", "DeliveryAttempt", "DeliveryQuerySet", "Evidence", "Incident", "Notice",
-    "Review", "SessionTally", "Subscription", "SubscriptionQuerySet",
+    "HOLDING_ATTEMPTS", "Alert", "Delivery", "DeliveryAttempt", "DeliveryQuerySet", "Evidence", "EvidenceChain",
+    "Incident", "Notice", "Review", "SessionTally", "Subscription", "SubscriptionQuerySet",
 ]  # fmt: skip
 
 
@@ -116,6 +116,12 @@ class Evidence(models.Model):
         null=True, blank=True, help_text="When the picture was removed; the row stays as proof that there was one."
     )
     created_at = models.DateTimeField(default=timezone.now)
+    chain_index = models.PositiveIntegerField(
+        null=True, editable=False, help_text="1, 2, 3 … within the session. Empty: stored before there were chains."
+    )
+    chain_mac = models.BinaryField(
+        default=bytes, help_text="Binds the row to the one before: alerts/evidence_chain.py."
+    )
 
     class Meta:
         verbose_name_plural = "evidence"
@@ -124,6 +130,22 @@ class Evidence(models.Model):
 
     def __str__(self) -> str:
         return f"{self.frame_id} {self.captured_at:%H:%M:%S}"
+
+
+class EvidenceChain(models.Model):
+    """Where a session's chain of evidence ends; sealed, so that it cannot be set back to an earlier end."""
+
+    session = models.OneToOneField(
+        ExamSession, on_delete=models.CASCADE, primary_key=True, related_name="evidence_chain"
+    )
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key_version = models.PositiveIntegerField(help_text="Of the organisation's evidence key.")
+    length = models.PositiveIntegerField(default=0)
+    mac = models.BinaryField(default=bytes, help_text="Of the last row.")
+    seal = models.BinaryField(default=bytes, help_text="Over length and mac.")
+
+    def __str__(self) -> str:
+        return f"{self.length} of {self.session_id}"
 
 
 class AlertQuerySet(models.QuerySet["Alert"]):

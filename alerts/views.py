@@ -14,8 +14,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.audit import Actor
 from accounts.auth import API_KEY_ONLY, API_KEY_OR_STAFF, HasScope, HasScopeOrStaffReads, organisation_of
-from accounts.models import Scope
+from accounts.models import AuditEntry, Scope
 from accounts.problems import Problem
 from accounts.schema import problem_responses
 from alerts import evidence, payload, stats
@@ -174,19 +175,29 @@ class EvidenceView(APIView):
     )
     def get(self, request: Request, evidence_id: uuid.UUID) -> HttpResponse:
         """Return the picture, by API key, by login, or by the signed link that an alert carries."""
-        rows = Evidence.objects.select_related("session__candidate__data_key").filter(id=evidence_id)
+        rows = Evidence.objects.select_related("session__candidate__data_key", "session__organisation").filter(
+            id=evidence_id
+        )
         if "signature" not in request.query_params:
             rows = rows.filter(organisation=organisation_of(request))
         found = rows.first()
         if found is None:
             raise Problem("evidence_unknown", f"There is no evidence {evidence_id}.")
-        return picture_response(found)
+        linked = "signature" in request.query_params
+        return picture_response(found, actor=LINK_HOLDER if linked else Actor.of_request(request))
 
 
-def picture_response(found: Evidence) -> HttpResponse:
-    """Answer with a picture that no proxy may keep and no browser may take for anything else."""
+LINK_HOLDER = Actor(AuditEntry.ActorKind.SYSTEM, "signed link")
+"""Whoever holds a link that we signed: a subscriber, or somebody whom they gave it."""
+
+
+def picture_response(found: Evidence, *, actor: Actor) -> HttpResponse:
+    """Answer with a picture that no proxy may keep and no browser may take for anything else; note who saw it.
+
+    A browser may show it again for some minutes without asking.
+    """
     return HttpResponse(
-        evidence.picture(found),
+        evidence.picture_show(found, actor=actor),
         content_type=found.content_type,
         headers={
             "Cache-Control": "private, max-age=300",

@@ -8,16 +8,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from django.db import connection
+from django.db.models import Exists, OuterRef
 from numpy.typing import NDArray
 from prometheus_client import Counter
 
 from accounts.keys import SealError
 from detection.engine.model import FACE_EMBEDDER
 from detection.engine.policy import DEFAULT_POLICY, Policy, PolicyError
+from enrollment.models import Consent
 from enrollment.services import template_load
+from sessions.biometrics import without_biometrics
 from sessions.models import ExamSession
 
 logger = logging.getLogger(__name__)
@@ -103,12 +107,16 @@ class SessionContexts:
         sessions = ExamSession.objects.filter(id__in=session_ids).select_related(
             "organisation", "exam", "candidate__data_key", "candidate__face_template"
         )
-        return {
-            str(session.id): SessionContext(
-                session, _policy(session), _template(session), now, _template_model(session)
-            )
-            for session in sessions
-        }
+        agreed = Exists(Consent.objects.filter(candidate=OuterRef("candidate"), withdrawn_at=None))
+        return {str(session.id): _context(session, now) for session in sessions.annotate(has_consent=agreed)}
+
+
+def _context(session: Any, now: float) -> SessionContext:
+    """Read what a worker needs; of who has not agreed to biometrics, nothing by which somebody is recognised."""
+    policy = _policy(session)
+    if not session.has_consent:
+        return SessionContext(session, without_biometrics(policy), None, now)
+    return SessionContext(session, policy, _template(session), now, _template_model(session))
 
 
 def _policy(session: ExamSession) -> Policy:

@@ -8,8 +8,9 @@ from typing import Final
 
 from django.utils import timezone
 
+from accounts.models import Organisation
 from accounts.problems import Problem
-from enrollment.models import Candidate, Consent
+from enrollment.models import Candidate, Consent, ConsentText
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=1)
 """How far the platform's clock may be ahead of ours."""
@@ -32,6 +33,30 @@ class ConsentGiven:
                 errors={"consent.given_at": ["must not be in the future"]},
             )
 
+    def require_acceptable(self, organisation: Organisation) -> None:
+        """Raise ``Problem`` (``consent_invalid``) when the organisation has texts in force and this is none of them."""
+        texts = list(ConsentText.objects.in_force().filter(organisation=organisation).only("version", "locale"))
+        if texts and not any(text.version == self.version and _speaks(self.locale, text.locale) for text in texts):
+            acceptable = sorted({f"{text.version} ({text.locale})" for text in texts})
+            raise Problem(
+                "consent_invalid",
+                f"Consent is to the text {self.version} ({self.locale}), which is not in force.",
+                errors={"consent.version": [f"must be one of {', '.join(acceptable)}"]},
+            )
+
+
+def _speaks(given: str, of_text: str) -> bool:
+    """Tell whether a text in one language was what somebody with that locale read: de-AT reads de."""
+    one, other = (tag.lower().replace("_", "-") for tag in (given, of_text))
+    return one == other or one.startswith(f"{other}-")
+
+
+def consent_text(*, organisation: Organisation, locale: str = "en") -> ConsentText | None:
+    """Return the organisation's newest text in force, in this language where there is one; None where it has none."""
+    texts = list(ConsentText.objects.in_force().filter(organisation=organisation).order_by("-published_at", "locale"))
+    newest = [text for text in texts if text.version == texts[0].version]
+    return next((text for text in newest if _speaks(text.locale, locale)), newest[0] if newest else None)
+
 
 def consent_record(*, candidate: Candidate, given: ConsentGiven) -> Consent:
     """Record consent, once per text and time."""
@@ -43,3 +68,13 @@ def consent_record(*, candidate: Candidate, given: ConsentGiven) -> Consent:
         defaults={"locale": given.locale},
     )
     return consent
+
+
+def consents_withdraw(candidate: Candidate) -> int:
+    """Note that the candidate agrees to nothing any more; return how many consents stood. The fact of each stays."""
+    return Consent.objects.filter(candidate=candidate, withdrawn_at=None).update(withdrawn_at=timezone.now())
+
+
+def has_consented(candidate: Candidate) -> bool:
+    """Tell whether the candidate has agreed to biometrics and not withdrawn it."""
+    return Consent.objects.filter(candidate=candidate, withdrawn_at=None).exists()

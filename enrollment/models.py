@@ -12,6 +12,12 @@ from django.utils import timezone
 from accounts.models import DataKey, Organisation
 from detection.engine.policy import PolicyError
 from enrollment.accommodations import accommodations_check
+from enrollment.privacy_models import ConsentText, Erasure
+
+__all__ = [
+    "EXTERNAL_ID", "Candidate", "Consent", "ConsentText", "Enrollment", "Erasure", "FaceTemplate", "is_external_id",
+    "no_accommodations",
+]  # fmt: skip
 
 EXTERNAL_ID = RegexValidator(
     r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z",

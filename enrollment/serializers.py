@@ -209,23 +209,6 @@ class EnrollmentSerializer(serializers.Serializer[Any]):
     images = QualitySerializer(many=True, source="enrollment.images")
 
 
-class CountsSerializer(serializers.Serializer[Any]):
-    """How many rows of each kind were erased."""
-
-    data_keys = serializers.IntegerField()
-    templates = serializers.IntegerField()
-    enrollments = serializers.IntegerField()
-
-
-class ErasedSerializer(serializers.Serializer[Any]):
-    """The receipt of an erasure."""
-
-    receipt_id = serializers.UUIDField()
-    candidate_id = serializers.CharField()
-    erased_at = serializers.DateTimeField()
-    erased = CountsSerializer()
-
-
 class VerifiedSerializer(serializers.Serializer[Any]):
     """How the picture compares with the template."""
 

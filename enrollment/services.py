@@ -1,45 +1,36 @@
-"""What can be done with a candidate: enrol, look up, verify, erase."""
+"""What can be done with a candidate: enrol, look up, verify. Erasing knows all apps: ``proctor_site.erasure``."""
 
 from __future__ import annotations
 
-import logging
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 from prometheus_client import Counter
 
 from accounts.models import Organisation
 from accounts.problems import Problem
 from detection.engine.adapters.arcface import similarity_of
-from enrollment.consents import ConsentGiven, consent_record
+from enrollment.consents import ConsentGiven, consent_record, has_consented
 from enrollment.embedding import images_embed
 from enrollment.gate import combine, readings_require_good, readings_require_one_person
-from enrollment.models import Candidate, Consent, Enrollment, FaceTemplate, is_external_id
+from enrollment.models import Candidate, Enrollment, FaceTemplate, is_external_id
 from enrollment.templates import candidate_data_key, template_load, template_store
 
 __all__ = [
     "Enrolled",
-    "Erased",
     "Verified",
     "candidate_data_key",
     "candidate_enroll",
     "candidate_find",
     "candidate_verify",
-    "enrollment_delete",
     "enrollment_find",
     "template_load",
 ]
 
-logger = logging.getLogger(__name__)
-
 ENROLLMENTS = Counter("sdproctor_enrollments_total", "Enrolments made.", ["kind"])
-ERASURES = Counter("sdproctor_erasures_total", "Enrolments erased.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +52,6 @@ class Verified:
     threshold: float
     model: str
     quality: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Erased:
-    """The receipt of an erasure: how many rows of each kind are gone."""
-
-    receipt_id: uuid.UUID
-    candidate_id: str
-    erased_at: datetime
-    erased: dict[str, int]
 
 
 def candidate_find(*, organisation: Organisation, candidate_id: str) -> Candidate:
@@ -104,15 +85,18 @@ def candidate_enroll(
     """Make the candidate's template of one to five pictures; any template before is replaced, the data key kept.
 
     ``only_first`` refuses to replace (``already_enrolled``). Also raises ``Problem``: ``consent_invalid``, one of the
-    gate's codes, ``faces_differ``, ``workers_unavailable``.
+    gate's codes, ``faces_differ``, ``workers_unavailable``, ``erasure_running``.
     """
     consent.require_valid()
+    consent.require_acceptable(organisation)
     readings = images_embed(images)
     readings_require_good(readings)
     readings_require_one_person(readings, threshold=settings.FACE_MATCH_THRESHOLD)
     with transaction.atomic():
         Candidate.objects.get_or_create(organisation=organisation, candidate_id=candidate_id)
         candidate = Candidate.objects.select_for_update().get(organisation=organisation, candidate_id=candidate_id)
+        if candidate.erasures.filter(finished_at=None).exists():
+            raise Problem("erasure_running")
         replaced = FaceTemplate.objects.filter(candidate=candidate).exists()
         if replaced and only_first:
             raise Problem("already_enrolled", f"Candidate '{candidate_id}' has enrolled already.")
@@ -130,9 +114,12 @@ def candidate_enroll(
 def candidate_verify(*, organisation: Organisation, candidate_id: str, image: bytes, threshold: float) -> Verified:
     """Compare one picture with the candidate's template, 1:1; it matches from a similarity of ``threshold`` on.
 
-    Raises ``Problem``: ``candidate_unknown``, ``not_enrolled``, one of the gate's codes, ``workers_unavailable``.
+    Raises ``Problem``: ``candidate_unknown``, ``not_enrolled``, ``consent_missing``, one of the gate's codes,
+    ``workers_unavailable``.
     """
     template_row = enrollment_find(organisation=organisation, candidate_id=candidate_id)
+    if not has_consented(template_row.candidate):
+        raise Problem("consent_missing", f"Candidate '{candidate_id}' has withdrawn consent.")
     (reading,) = images_embed([image])
     readings_require_good([reading])
     template = template_load(template_row.candidate)
@@ -144,36 +131,3 @@ def candidate_verify(*, organisation: Organisation, candidate_id: str, image: by
     score = float(np.dot(reading.embedding, template))
     similarity = similarity_of(reading.model, score, reading.quality.get("clarity", 1.0))
     return Verified(similarity >= threshold, similarity, score, threshold, reading.model, reading.quality)
-
-
-def enrollment_delete(*, organisation: Organisation, candidate_id: str) -> Erased:
-    """Erase what makes the candidate recognisable: first the data key, then template and enrolments.
-
-    Once the key is gone, all that it sealed is unreadable, in backups too; so that is committed by itself. Consents
-    stay as a fact. Raises ``Problem``: ``candidate_unknown``, ``not_enrolled``.
-    """
-    candidate = candidate_find(organisation=organisation, candidate_id=candidate_id)
-    erased = {"data_keys": _data_key_destroy(candidate)} | _biometrics_delete(candidate)
-    if not any(erased.values()):
-        raise Problem("not_enrolled", f"Candidate '{candidate_id}' has no template.")
-    receipt = Erased(uuid.uuid4(), candidate.candidate_id, timezone.now(), erased)
-    ERASURES.inc()
-    logger.info("Erased an enrolment: receipt %s, %s.", receipt.receipt_id, erased)
-    return receipt
-
-
-def _data_key_destroy(candidate: Candidate) -> int:
-    with transaction.atomic():
-        locked = Candidate.objects.select_for_update(of=("self",)).select_related("data_key").get(pk=candidate.pk)
-        if locked.data_key is None:
-            return 0
-        locked.data_key.delete()  # sets the candidate's reference to NULL
-    return 1
-
-
-def _biometrics_delete(candidate: Candidate) -> dict[str, int]:
-    with transaction.atomic():
-        templates, _ = FaceTemplate.objects.filter(candidate=candidate).delete()
-        enrollments, _ = Enrollment.objects.filter(candidate=candidate).delete()
-        Consent.objects.filter(candidate=candidate, withdrawn_at=None).update(withdrawn_at=timezone.now())
-    return {"templates": templates, "enrollments": enrollments}

@@ -1,4 +1,4 @@
-"""REST: enrol a candidate, look the enrolment up, erase it."""
+"""REST: enrol a candidate, look the enrolment up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from accounts.models import Scope
 from accounts.schema import problem_responses
 from enrollment import serializers
 from enrollment.requests import PARSERS, images_require_small
-from enrollment.services import candidate_enroll, enrollment_delete, enrollment_find
+from enrollment.services import candidate_enroll, enrollment_find
 
 GATE_CODES = (
     "image_invalid",
@@ -48,7 +48,7 @@ class EnrollView(APIView):
         tags=["candidates"],
         request={"multipart/form-data": serializers.EnrollForm, "application/json": serializers.EnrollJSON},
         responses={201: serializers.EnrolledSerializer}
-        | problem_responses("consent_invalid", "faces_differ", *GATE_CODES, body=True),
+        | problem_responses("consent_invalid", "faces_differ", "erasure_running", *GATE_CODES, body=True),
     )
     def post(self, request: Request) -> Response:
         """Enrol a candidate."""
@@ -74,16 +74,3 @@ class EnrollmentView(APIView):
         """Look up an enrolment."""
         template = enrollment_find(organisation=organisation_of(request), candidate_id=candidate_id)
         return Response(serializers.EnrollmentSerializer(template).data)
-
-    @extend_schema(
-        operation_id="enrollment_erase",
-        summary="Erase an enrolment",
-        description="Destroys the candidate's data key, so that all it sealed is unreadable from then on, in backups "
-        "too; then the template and the enrolments. The fact of consent stays. The answer is the receipt.",
-        tags=["candidates"],
-        responses={200: serializers.ErasedSerializer} | problem_responses("candidate_unknown", "not_enrolled"),
-    )
-    def delete(self, request: Request, candidate_id: str) -> Response:
-        """Erase an enrolment."""
-        erased = enrollment_delete(organisation=organisation_of(request), candidate_id=candidate_id)
-        return Response(serializers.ErasedSerializer(erased).data)

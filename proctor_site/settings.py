@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from alerts import kafka_config
 from detection import messages
 from media_gateway import metrics_access
+from proctor_site import evidence_storage
 from proctor_site.env import env
 from proctor_site.navigation import UNFOLD as UNFOLD
 
@@ -56,6 +57,7 @@ INSTALLED_APPS = [
     "sessions.apps.SessionsConfig",
     "detection",
     "alerts",
+    "proctor_site",  # has no tables: tasks and commands that know all apps
 ]
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
@@ -198,6 +200,7 @@ CELERY_TASK_ROUTES: dict[str, dict[str, Any]] = {
     "enrollment.*": {"queue": messages.QUEUE_ENROLLMENT},
     "alerts.rescore": {"queue": messages.QUEUE_SWEEPS},  # computes, and must not hold up deliveries
     "alerts.*": {"queue": messages.QUEUE_ALERTS},
+    "site.*": {"queue": messages.QUEUE_SWEEPS},
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "detection-sweep": {"task": "detection.sweep", "schedule": 2.0, "options": {"expires": 10}},
@@ -206,6 +209,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sessions-sweep": {"task": "sessions.sweep", "schedule": 10.0, "options": {"expires": 20}},
     "alerts-sweep": {"task": "alerts.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "alerts-rescore": {"task": "alerts.rescore", "schedule": 5.0, "options": {"expires": 5}},
+    "retention": {"task": "site.retention", "schedule": 3600.0, "options": {"expires": 3600}},
+    "resume-erasures": {"task": "site.resume_erasures", "schedule": 60.0, "options": {"expires": 60}},
     "evidence-sweep": {"task": "alerts.evidence_sweep", "schedule": 600.0, "options": {"expires": 600}},
 }
 
@@ -218,13 +223,22 @@ MODEL_DEVICE = env.str("MODEL_DEVICE", default="cpu")
 WEIGHTS_DIR = BASE_DIR / env.str("WEIGHTS_DIR", default="var/weights")
 EVIDENCE_DIR = BASE_DIR / env.str("EVIDENCE_DIR", default="var/evidence")
 EVIDENCE_DAYS = env.int("EVIDENCE_DAYS", default=30)
+# Days that each class of data is kept where no policy says otherwise (sessions.retention); 0: without limit
+RETENTION_DAYS = {
+    "evidence": EVIDENCE_DAYS,
+    "detections": env.int("DETECTION_DAYS", default=90),
+    "incidents": env.int("INCIDENT_DAYS", default=365),
+    "deliveries": env.int("DELIVERY_DAYS", default=90),
+    "templates": env.int("TEMPLATE_DAYS", default=365),
+    "audit": env.int("AUDIT_DAYS", default=1095),
+}
+for _kind, _days in RETENTION_DAYS.items():
+    if not 0 <= _days <= 36_500:
+        raise ImproperlyConfigured(f"{_days} days of {_kind} are no time to keep something: 0 (no limit) to 36500.")
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    "evidence": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": EVIDENCE_DIR, "allow_overwrite": True, "file_permissions_mode": 0o600},
-    },
+    "evidence": evidence_storage.described(directory=EVIDENCE_DIR),
 }
 ICE_SERVERS = env.json("ICE_SERVERS", default=[])
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])

@@ -20,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("candidate/", include("sessions.page_urls")),
     path("api/v1/", include("enrollment.urls")),
+    path("api/v1/", include("proctor_site.candidate_urls")),
     path("api/v1/", include("sessions.urls")),
     path("api/v1/", include("alerts.urls")),
     path("api/", include("alerts.contract_urls")),

@@ -14,7 +14,13 @@ from accounts.models import Organisation
 from detection.engine.policy import DEFAULT_POLICY, PolicyError
 from detection.engine.policy import Policy as EnginePolicy
 from enrollment.models import EXTERNAL_ID, Candidate, no_accommodations
+from sessions.privacy_models import LegalHold, RetentionPolicy
 from sessions.weights import weights_named
+
+__all__ = [
+    "CHALLENGE_SETTLES", "RISK_NOTE", "Challenge", "Exam", "ExamSession", "ExamSessionQuerySet", "LegalHold",
+    "MediaGap", "Policy", "RetentionPolicy", "as_uuid", "default_policy_document", "no_weights",
+]  # fmt: skip
 
 RISK_NOTE = "From 0 to 100, which sessions to look at first. It is no verdict: only a person decides."
 """What is said wherever a risk score is shown."""

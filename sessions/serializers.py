@@ -11,6 +11,7 @@ from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_fiel
 from rest_framework import serializers
 
 from detection.engine.policy import EventType, Policy
+from enrollment.consents import consent_text
 from enrollment.serializers import ExternalIdField
 from sessions import challenges, joining
 from sessions.browser import MAX_AGE_S, MAX_EVENTS, NEEDED, TOLD, PageEvent
@@ -228,6 +229,14 @@ class SessionRowSerializer(SessionTimesSerializer):
     risk_score = serializers.FloatField(help_text=RISK_NOTE)
 
 
+class ConsentTextSerializer(serializers.Serializer[Any]):
+    """A text that candidates agree to."""
+
+    version = serializers.CharField()
+    locale = serializers.CharField()
+    text = serializers.CharField()
+
+
 class JoiningSerializer(_JoinableSerializer):
     """A session as the candidate sees it: what is needed to take part, nothing of what was noticed."""
 
@@ -235,9 +244,17 @@ class JoiningSerializer(_JoinableSerializer):
     enroll_on_join = serializers.BooleanField()
     ended_at = serializers.DateTimeField(allow_null=True)
     organisation = serializers.SerializerMethodField(help_text="Who invited the candidate; null while it has no name.")
+    consent_text = serializers.SerializerMethodField(
+        help_text="What the candidate agrees to when enrolling; null: the page's own text will do."
+    )
     watched = serializers.SerializerMethodField(help_text="The kinds of incident that are looked for.")
     check_in = serializers.SerializerMethodField(help_text="Whether a challenge may be begun now.")
     page_in_front = serializers.SerializerMethodField(help_text="Whether the page must stay in front, full screen.")
+
+    @extend_schema_field(ConsentTextSerializer(allow_null=True))
+    def get_consent_text(self, session: ExamSession) -> dict[str, Any] | None:
+        text = consent_text(organisation=session.organisation) if session.enroll_on_join else None
+        return None if text is None else dict(ConsentTextSerializer(text).data)
 
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_organisation(self, session: ExamSession) -> str | None:

@@ -16,10 +16,11 @@ from prometheus_client import Counter
 
 from accounts.models import Organisation
 from accounts.problems import Problem
-from enrollment.consents import ConsentGiven
+from enrollment.consents import ConsentGiven, has_consented
 from enrollment.models import Candidate, FaceTemplate
 from enrollment.services import Enrolled, candidate_enroll
 from sessions.announce import session_end_announce
+from sessions.biometrics import is_biometric
 from sessions.models import Exam, ExamSession
 from sessions.policies import accommodations_merge, policy_snapshot
 
@@ -52,14 +53,16 @@ def session_start(
 
     ``accommodations``: for this session, on top of those that the candidate has anyway.
 
-    Raises ``Problem``: ``candidate_unknown`` or ``candidate_not_enrolled`` (neither with ``enroll_on_join``),
-    ``policy_invalid``, ``session_exists``.
+    Raises ``Problem``: ``candidate_unknown`` or ``candidate_not_enrolled`` (neither with ``enroll_on_join``, nor under
+    a policy without biometrics), ``consent_missing``, ``policy_invalid``, ``session_exists``.
     """
     with transaction.atomic():
-        candidate = _candidate(organisation, candidate_id, enroll_on_join=enroll_on_join)
+        known = Candidate.objects.filter(organisation=organisation, candidate_id=candidate_id).first()
         exam = _exam(organisation, exam_id)
-        granted = accommodations_merge(candidate.accommodations, accommodations or {})
+        granted = accommodations_merge(known.accommodations if known else {}, accommodations or {})
         snapshot = policy_snapshot(organisation=organisation, exam=exam, overrides=overrides, accommodations=granted)
+        biometric = is_biometric(snapshot.document)
+        candidate = _candidate(organisation, candidate_id, known, biometric=biometric, enroll_on_join=enroll_on_join)
         own_id = uuid.uuid4()
         session = ExamSession(
             id=own_id,
@@ -91,15 +94,23 @@ def _insert(session: ExamSession) -> None:
         ) from error
 
 
-def _candidate(organisation: Organisation, candidate_id: str, *, enroll_on_join: bool) -> Candidate:
-    if enroll_on_join:
+def _candidate(
+    organisation: Organisation, candidate_id: str, known: Candidate | None, *, biometric: bool, enroll_on_join: bool
+) -> Candidate:
+    """Return who is to be watched; whoever is not compared with anything need not be known before."""
+    if known is None and (enroll_on_join or not biometric):
         return Candidate.objects.get_or_create(organisation=organisation, candidate_id=candidate_id)[0]
-    candidate = Candidate.objects.filter(organisation=organisation, candidate_id=candidate_id).first()
-    if candidate is None:
+    if known is None:
         raise Problem("candidate_unknown", f"There is no candidate '{candidate_id}'.")
-    if not FaceTemplate.objects.filter(candidate=candidate).exists():
+    enrolled = FaceTemplate.objects.filter(candidate=known).exists()
+    if biometric and not enrolled and not enroll_on_join:
         raise Problem("candidate_not_enrolled", f"Candidate '{candidate_id}' has no template: enrol first.")
-    return candidate
+    if biometric and enrolled and not has_consented(known):
+        raise Problem(
+            "consent_missing",
+            f"Candidate '{candidate_id}' has withdrawn consent: enrol anew, or watch without biometrics.",
+        )
+    return known
 
 
 def _exam(organisation: Organisation, exam_id: str | None) -> Exam | None:

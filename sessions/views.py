@@ -29,10 +29,10 @@ from sessions.policies import accommodations_set, policy_default
 from sessions.selectors import session_find, sessions_list
 from sessions.services import session_end, session_enroll, session_start
 
-_TOKEN_CODES = ("token_invalid", "token_expired", "token_wrong_session")
+TOKEN_CODES = ("token_invalid", "token_expired", "token_wrong_session")
 
 
-def _own_session(request: Request, session_id: str) -> ExamSession:
+def own_session(request: Request, session_id: str) -> ExamSession:
     """Return the session of the request's join token; raise ``Problem`` when the address names another one."""
     assert isinstance(request.user, JoinPrincipal)
     session = request.user.session
@@ -44,7 +44,7 @@ def _own_session(request: Request, session_id: str) -> ExamSession:
 def _session_of(request: Request, session_id: str) -> ExamSession:
     """Return the session that a join token opens or an API key's organisation has; raise ``Problem``."""
     if isinstance(request.user, JoinPrincipal):
-        return _own_session(request, session_id)
+        return own_session(request, session_id)
     return session_find(organisation=organisation_of(request), session_id=session_id)
 
 
@@ -57,12 +57,18 @@ class SessionStartView(APIView):
         operation_id="session_start",
         summary="Start a session",
         description="The answer holds what a client needs to publish. `candidate_url` alone is enough for the "
-        "candidate page. A session that is named twice is refused, so a repeated request starts nothing twice.",
+        "candidate page. A session that is named twice is refused, so a repeated request starts nothing twice. Under a "
+        "policy that compares neither faces nor voices the candidate need not have enrolled, nor be known.",
         tags=["sessions"],
         request=serializers.SessionStartSerializer,
         responses={201: serializers.SessionStartedSerializer}
         | problem_responses(
-            "candidate_unknown", "candidate_not_enrolled", "session_exists", "policy_invalid", body=True
+            "candidate_unknown",
+            "candidate_not_enrolled",
+            "consent_missing",
+            "session_exists",
+            "policy_invalid",
+            body=True,
         ),
     )
     def post(self, request: Request) -> Response:
@@ -85,7 +91,7 @@ class SessionView(APIView):
         summary="Read a session",
         description="By API key: everything. By the session's own join token: what the candidate needs to take part.",
         tags=["sessions"],
-        responses={200: serializers.SESSION_OR_JOINING} | problem_responses("session_unknown", *_TOKEN_CODES),
+        responses={200: serializers.SESSION_OR_JOINING} | problem_responses("session_unknown", *TOKEN_CODES),
     )
     def get(self, request: Request, session_id: str) -> Response:
         """Read a session."""
@@ -135,14 +141,14 @@ class SessionEnrollView(APIView):
             "already_enrolled",
             "consent_invalid",
             "faces_differ",
-            *_TOKEN_CODES,
+            *TOKEN_CODES,
             *GATE_CODES,
             body=True,
         ),
     )
     def post(self, request: Request, session_id: str) -> Response:
         """Enrol on joining."""
-        session = _own_session(request, session_id)
+        session = own_session(request, session_id)
         consent, body = candidates.enrollment_read(candidates.PicturesSerializer, request.data)
         images_require_small(body["images"])
         enrolled = session_enroll(session=session, consent=consent, **body)
@@ -165,11 +171,11 @@ class SessionChallengeView(APIView):
         tags=["sessions"],
         request=None,
         responses={201: ChallengeBegunSerializer}
-        | problem_responses("session_ended", "challenge_closed", "queue_unavailable", *_TOKEN_CODES),
+        | problem_responses("session_ended", "challenge_closed", "queue_unavailable", *TOKEN_CODES),
     )
     def post(self, request: Request, session_id: str) -> Response:
         """Begin the challenge of check-in."""
-        challenge = challenge_begin(session=_own_session(request, session_id))
+        challenge = challenge_begin(session=own_session(request, session_id))
         return Response(ChallengeBegunSerializer(challenge).data, status=201)
 
 
@@ -198,7 +204,7 @@ class SessionEventsView(APIView):
             "event_type_unknown",
             "event_time_invalid",
             "queue_unavailable",
-            *_TOKEN_CODES,
+            *TOKEN_CODES,
             body=True,
         ),
     )
@@ -226,7 +232,7 @@ class VerifyView(APIView):
         tags=["candidates"],
         request={"multipart/form-data": candidates.VerifyForm, "application/json": candidates.VerifySerializer},
         responses={200: candidates.VerifiedSerializer}
-        | problem_responses("candidate_unknown", "not_enrolled", *GATE_CODES, body=True),
+        | problem_responses("candidate_unknown", "not_enrolled", "consent_missing", *GATE_CODES, body=True),
     )
     def post(self, request: Request) -> Response:
         """Compare a picture with a candidate's template."""

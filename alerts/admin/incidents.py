@@ -24,6 +24,7 @@ from accounts.admin_base import (
     coloured,
     link_to,
 )
+from accounts.audit import Actor
 from accounts.problems import Problem
 from alerts import why
 from alerts.admin.reviews import Reviewing
@@ -194,14 +195,14 @@ class IncidentAdmin(Reviewing, _Illustrated, ReadOnlyAdmin):
         """Show one evidence picture to somebody who may see the incident."""
         if not request.user.has_perm("alerts.view_evidence"):
             raise PermissionDenied
-        rows = Evidence.objects.select_related("session__candidate__data_key").filter(
+        rows = Evidence.objects.select_related("session__candidate__data_key", "session__organisation").filter(
             id=evidence_id, incident__in=self.get_queryset(request).prefetch_related(None).order_by()
         )
         found = rows.first()
         if found is None:
             raise Http404
         try:
-            return picture_response(found)
+            return picture_response(found, actor=Actor.of_user(request.user))
         except Problem as problem:
             return HttpResponse(problem.detail, status=problem.status, content_type="text/plain; charset=utf-8")
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
 from rest_framework.test import APIClient
 
-from accounts.keys import SealError, open_sealed
+from accounts.keys import SealError
 from accounts.models import DataKey, Organisation, Scope
-from enrollment import services
-from enrollment.models import Candidate, Consent, Enrollment, FaceTemplate
+from enrollment.models import Candidate, FaceTemplate
 from enrollment.services import candidate_data_key, template_load
 from tests.factories import (
     make_api_key,
     make_candidate,
     make_embedding,
     make_enrolled_candidate,
-    make_template,
 )
 
 pytestmark = pytest.mark.django_db
@@ -63,59 +59,6 @@ def test_a_key_for_verifying_neither_reads_nor_erases(organisation: Organisation
     _, raw = make_api_key(organisation, scopes=[Scope.VERIFY])
     response = getattr(APIClient(HTTP_AUTHORIZATION=f"Bearer {raw}"), method)("/api/v1/enroll/ada")
     assert (response.status_code, response.json()["code"]) == (403, "scope_missing")
-
-
-def test_erasing_destroys_key_template_and_enrolments_and_keeps_consent(
-    client: APIClient, organisation: Organisation
-) -> None:
-    ada, bob = (make_enrolled_candidate(organisation, name) for name in ("ada", "bob"))
-    make_template(ada, make_embedding(2))
-    key, template = ada.data_key, FaceTemplate.objects.get(candidate=ada)
-    assert key is not None
-
-    response = client.delete("/api/v1/enroll/ada")
-
-    assert response.status_code == 200
-    receipt = response.json()
-    assert uuid.UUID(receipt["receipt_id"])
-    assert receipt["erased"] == {"data_keys": 1, "templates": 1, "enrollments": 2}
-    assert receipt["candidate_id"] == "ada"
-    ada = Candidate.objects.get(pk=ada.pk)
-    assert (ada.data_key, template_load(ada)) == (None, None)
-    assert Consent.objects.filter(candidate=ada).count() == 2
-    assert not Enrollment.objects.filter(candidate=ada).exists()
-    assert template_load(Candidate.objects.get(pk=bob.pk)) is not None
-    assert DataKey.objects.count() == 1
-    with pytest.raises(SealError):  # what a backup of the row would hold opens under no key that is left
-        open_sealed(template.ciphertext, data_key=DataKey.objects.get(), purpose="x", row="y")
-
-
-def test_erasing_twice_is_said(client: APIClient, organisation: Organisation) -> None:
-    make_enrolled_candidate(organisation, "ada")
-    assert client.delete("/api/v1/enroll/ada").status_code == 200
-    response = client.delete("/api/v1/enroll/ada")
-    assert (response.status_code, response.json()["code"]) == (404, "not_enrolled")
-
-
-@pytest.mark.django_db(transaction=True)
-def test_when_erasing_breaks_off_the_key_is_gone_already_and_a_second_try_finishes(
-    client: APIClient, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_enrolled_candidate(organisation, "ada")
-
-    def fail(candidate: Candidate) -> Any:
-        raise DatabaseError("the server went away")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(services, "_biometrics_delete", fail)
-        assert client.delete("/api/v1/enroll/ada").status_code == 500
-    assert not DataKey.objects.exists()
-    assert FaceTemplate.objects.count() == 1
-    assert client.delete("/api/v1/enroll/ada").json()["erased"] == {
-        "data_keys": 0,
-        "templates": 1,
-        "enrollments": 1,
-    }
 
 
 class TestTemplate:

@@ -58,7 +58,7 @@ async function load() {
   }
   if (session.state === "ended") return finish();
   view.showWatched(session.watched, page.dataset.evidenceDays);
-  view.showConsent(session.organisation);
+  view.showConsent(session.organisation, session.consent_text);
   view.showStage("welcome");
 }
 
@@ -143,7 +143,8 @@ async function enrol(event) {
     view.showEnrolProblem([text("enrol.needConsent")]);
     return view.element("consent").focus();
   }
-  const consent = { version: CONSENT_VERSION, given_at: new Date().toISOString(), locale: LOCALE };
+  const { version, locale } = session.consent_text ?? { version: CONSENT_VERSION, locale: LOCALE };
+  const consent = { version, given_at: new Date().toISOString(), locale };
   try {
     view.element("decline").disabled = true;
     const images = await takePictures();

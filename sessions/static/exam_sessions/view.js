@@ -13,10 +13,12 @@ export function fillTexts() {
   for (const each of document.querySelectorAll("[data-label]")) each.setAttribute("aria-label", text(each.dataset.label));
 }
 
-/** Say what the candidate agrees to, and with whom: `organisation` is a name, or null where it has none of its own. */
-export function showConsent(organisation) {
+/** Say what the candidate agrees to, and with whom: `organisation` is a name, or null where it has none of its own.
+ *  `own` is the organisation's text in force, or null where the page's will do. */
+export function showConsent(organisation, own) {
   const named = { organisation: organisation ?? text("organisation.me") };
-  element("consent-text").textContent = text("enrol.consentText", named);
+  element("consent-text").textContent = own?.text ?? text("enrol.consentText", named);
+  if (own) element("consent-text").lang = own.locale;
 }
 
 /** Show one stage and move the focus to its heading, so that a screen reader starts there. */
