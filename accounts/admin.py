@@ -17,6 +17,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from accounts import audit_admin as audit_admin  # registers itself
 from accounts.admin_base import OrganisationScopedAdmin, coloured, organisation_seen_by
 from accounts.api_keys import api_key_create
 from accounts.models import APIKey, Organisation, Scope, User

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from accounts.api_keys import MARK, api_key_find
 from accounts.limits import failed_authentication
-from accounts.models import APIKey, Organisation, User
+from accounts.models import APIKey, Organisation, Scope, User
 from accounts.problems import Problem
 
 if TYPE_CHECKING:  # the framework imports this module by name while its views are being imported
@@ -119,6 +119,12 @@ def _scope_present(key: APIKey, view: APIView) -> bool:
     if scope not in key.scopes:
         raise Problem("scope_missing", f"The API key lacks the scope '{scope}'.", scope=str(scope))
     return True
+
+
+def scope_require(request: Request, scope: Scope) -> None:
+    """Raise ``Problem`` (``scope_missing``) unless the request's API key has ``scope`` besides the view's own."""
+    if not isinstance(request.auth, APIKey) or scope not in request.auth.scopes:
+        raise Problem("scope_missing", f"The API key lacks the scope '{scope}'.", scope=str(scope))
 
 
 def organisation_of(request: Request) -> Organisation:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -14,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.audit import Actor
 from accounts.auth import API_KEY_ONLY, HasScope, organisation_of
 from accounts.limits import SampleLimit
 from accounts.models import Scope
@@ -33,6 +35,7 @@ from alerts.delivery_serializers import (
 )
 from alerts.models import Delivery, DeliveryQuerySet, Subscription
 from alerts.samples import sample_send
+from alerts.subscription_audit import subscription_tell
 from alerts.subscriptions import secret_rotate
 
 
@@ -174,7 +177,9 @@ class SubscriptionSecretView(_SubscriptionsView):
         serializer.is_valid(raise_exception=True)
         given: dict[str, Any] = dict(serializer.validated_data)
         overlap = timedelta(seconds=given.pop("overlap_s"))
-        secret = secret_rotate(subscription=subscription, overlap=overlap, **given)
+        with transaction.atomic():
+            secret = secret_rotate(subscription=subscription, overlap=overlap, **given)
+            subscription_tell(subscription=subscription, actor=Actor.of_request(request), verb="secret_rotated")
         subscription.refresh_from_db()
         once = {} if "secret" in given else {"secret": secret}
         until = subscription.previous_secret_until or timezone.now()

@@ -8,7 +8,8 @@ from typing import Any, Final
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.models import APIKey, User
+from accounts.audit import Actor, audit_write
+from accounts.models import APIKey, AuditEntry, User
 from accounts.problems import Problem
 from alerts import evidence, payload, risk, tally
 from alerts.models import Incident, Review
@@ -27,6 +28,11 @@ class Reviewer:
     name: str
     user: User | None = None
     api_key: APIKey | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """Return how the audit log names the reviewer."""
+        return Actor(AuditEntry.ActorKind.KEY, self.api_key.prefix) if self.api_key else Actor.of_user(self.user)
 
     @classmethod
     def signed_in(cls, user: User) -> Reviewer:
@@ -74,6 +80,14 @@ def incident_review(
             sequence=sequence,
             links=evidence.links(locked.evidence.order_by("captured_at")),
             review=payload.ReviewFacts(reviewer.name, review.created_at, reason),
+        )
+        audit_write(
+            organisation=locked.session.organisation,
+            actor=reviewer.actor,
+            action="incident.reviewed",
+            subject_type="incident",
+            subject=str(locked.id),
+            details={"decision": decision, "version": locked.version},
         )
     return review
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -29,6 +30,7 @@ from alerts.serializers import (
     SubscriptionSerializer,
     SubscriptionUpdateSerializer,
 )
+from alerts.subscription_audit import subscription_tell
 from alerts.subscriptions import subscription_create, subscription_delete, subscription_update
 
 _REFUSALS = ("address_refused", "transport_unavailable", "secret_invalid", "event_type_unknown")
@@ -62,7 +64,9 @@ class SubscriptionsView(APIView):
         serializer = SubscriptionCreateSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         given = serializer.validated_data
-        subscription, secret = subscription_create(organisation=organisation_of(request), **given)
+        with transaction.atomic():
+            subscription, secret = subscription_create(organisation=organisation_of(request), **given)
+            subscription_tell(subscription=subscription, actor=Actor.of_request(request), verb="added")
         once = {} if "secret" in given or not secret else {"secret": secret}
         return Response({**_shown(subscription), **once}, status=201)
 
@@ -98,7 +102,10 @@ class SubscriptionView(APIView):
         subscription = find_subscription(request, subscription_id)
         serializer = SubscriptionUpdateSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        changed = subscription_update(subscription=subscription, **serializer.validated_data)
+        given = serializer.validated_data
+        with transaction.atomic():
+            changed = subscription_update(subscription=subscription, **given)
+            subscription_tell(subscription=changed, actor=Actor.of_request(request), verb="changed", fields=given)
         return Response(_shown(changed))
 
     @extend_schema(
@@ -108,7 +115,10 @@ class SubscriptionView(APIView):
     )
     def delete(self, request: Request, subscription_id: uuid.UUID) -> Response:
         """Remove a subscription with its deliveries."""
-        subscription_delete(subscription_id=find_subscription(request, subscription_id).id)
+        subscription = find_subscription(request, subscription_id)
+        with transaction.atomic():
+            subscription_delete(subscription_id=subscription.id)
+            subscription_tell(subscription=subscription, actor=Actor.of_request(request), verb="removed")
         return Response(status=204)
 
 

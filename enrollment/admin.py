@@ -12,6 +12,9 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from accounts.admin_base import ReadOnlyAdmin, ReadOnlyInline, link_to_list
+from accounts.audit import candidate_subject
+from accounts.audited_admin import ChangesAudited, OpeningsAudited
+from enrollment import privacy_admin as privacy_admin  # registers itself
 from enrollment.models import Candidate, Consent, Enrollment, FaceTemplate
 
 
@@ -63,7 +66,7 @@ def _in_words(quality: dict[str, float]) -> str:
 
 
 @admin.register(Candidate)
-class CandidateAdmin(ReadOnlyAdmin):
+class CandidateAdmin(OpeningsAudited, ChangesAudited, ReadOnlyAdmin):
     """People who sit exams, under the platform's id. What people may change are a candidate's accommodations."""
 
     list_display = ["candidate_id", "enrolled", "session_count", "organisation", "created_at"]
@@ -82,6 +85,9 @@ class CandidateAdmin(ReadOnlyAdmin):
     ]
     readonly_fields = ["organisation", "candidate_id", "enrolled", "template_model", "session_count", "created_at"]
     inlines = [ConsentInline, EnrollmentInline]
+
+    def audit_subject(self, obj: Candidate) -> str:
+        return candidate_subject(organisation=obj.organisation, candidate_id=obj.candidate_id)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("enrollment.change_candidate")

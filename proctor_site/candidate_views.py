@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
+from typing import Any
 
+from django.http import StreamingHttpResponse
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.audit import Actor
-from accounts.auth import organisation_of
+from accounts.audit import Actor, audit_write, candidate_subject
+from accounts.auth import organisation_of, scope_require
+from accounts.limits import PictureLimit
 from accounts.models import Scope
 from accounts.receipts import receipt_key
 from accounts.schema import problem_responses
+from accounts.streaming import streamed
 from enrollment import views as enrollment_views
+from enrollment.services import candidate_find
 from proctor_site.candidate_serializers import ErasedSerializer, ReceiptKeySerializer
 from proctor_site.erasure import candidate_erase, enrollment_erase
+from proctor_site.export import candidate_export
 
 
 class EnrollmentView(enrollment_views.EnrollmentView):
@@ -62,6 +72,51 @@ class CandidateView(APIView):
         actor = Actor.of_request(request)
         receipt = candidate_erase(organisation=organisation, candidate_id=candidate_id, actor=actor)
         return Response(ErasedSerializer(receipt).data)
+
+
+class ZipRenderer(BaseRenderer):
+    """Names the type of an export; the archive is made piece by piece, and never rendered."""
+
+    media_type = "application/zip"
+    format = "zip"
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> Any:
+        """Return what is said instead of an archive: a problem."""
+        return JSONRenderer().render(data, accepted_media_type, renderer_context)
+
+
+class CandidateExportView(APIView):
+    """All data of one candidate."""
+
+    required_scope = Scope.ENROLL
+    renderer_classes = [ZipRenderer, JSONRenderer]
+    throttle_classes = [PictureLimit]
+
+    @extend_schema(
+        operation_id="candidate_export",
+        summary="Export all data of a candidate",
+        description="A ZIP, sent while it is made: `candidate.json`, and per session what was measured, found, decided "
+        "and told, with the pictures opened. The template itself is not in it: docs/trust.md says why. Pictures of "
+        "exams are in it, so the key needs the scope `sessions` as well. Every export is in the audit log.",
+        tags=["candidates"],
+        responses={(200, "application/zip"): OpenApiTypes.BINARY} | problem_responses("candidate_unknown"),
+    )
+    def get(self, request: Request, candidate_id: str) -> StreamingHttpResponse:
+        """Export all data of a candidate."""
+        scope_require(request, Scope.SESSIONS)
+        organisation = organisation_of(request)
+        candidate = candidate_find(organisation=organisation, candidate_id=candidate_id)
+        audit_write(
+            organisation=organisation,
+            actor=Actor.of_request(request),
+            action="candidate.exported",
+            subject_type="candidate",
+            subject=candidate_subject(organisation=organisation, candidate_id=candidate_id),
+        )
+        name = f"candidate-{timezone.now():%Y%m%dT%H%M%SZ}.zip"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+        content = streamed(partial(candidate_export, candidate))
+        return StreamingHttpResponse(content, content_type=ZipRenderer.media_type, headers=headers)
 
 
 class ReceiptKeyView(APIView):

@@ -17,6 +17,7 @@ _SIDEBAR: Final = {
     "Exams": [
         ("Candidates", "person", "enrollment.Candidate"),
         ("Consents", "handshake", "enrollment.Consent"),
+        ("Consent texts", "article", "enrollment.ConsentText"),
         ("Exams", "school", "exam_sessions.Exam"),
         ("Policies", "tune", "exam_sessions.Policy"),
     ],
@@ -24,6 +25,12 @@ _SIDEBAR: Final = {
         ("Alerts", "notifications", "alerts.Alert"),
         ("Subscriptions", "rss_feed", "alerts.Subscription"),
         ("Deliveries", "outgoing_mail", "alerts.Delivery"),
+    ],
+    "Privacy": [
+        ("Audit log", "history", "accounts.AuditEntry"),
+        ("Retention", "auto_delete", "exam_sessions.RetentionPolicy"),
+        ("Legal holds", "lock", "exam_sessions.LegalHold"),
+        ("Erasures", "delete_forever", "enrollment.Erasure"),
     ],
     "Access": [
         ("Organisations", "apartment", "accounts.Organisation"),

@@ -31,7 +31,9 @@ from accounts.admin_base import (
     link_to,
     link_to_list,
 )
+from accounts.audited_admin import ChangesAudited, OpeningsAudited
 from accounts.problems import Problem
+from sessions import privacy_admin as privacy_admin  # registers itself
 from sessions.challenges import STANDING_WORDS, check_in_outcome, steps_in_words
 from sessions.models import RISK_NOTE, Challenge, Exam, ExamSession, ExamSessionQuerySet, MediaGap, Policy
 from sessions.policy_form import PolicyForm, fieldsets
@@ -74,8 +76,10 @@ class ChallengeInline(ReadOnlyInline):
 
 
 @admin.register(ExamSession)
-class SessionAdmin(ReadOnlyAdmin):
+class SessionAdmin(OpeningsAudited, ReadOnlyAdmin):
     """Who sat which exam when, and what became of it."""
+
+    audited_as = "session"
 
     list_display = [
         "session_id",
@@ -232,7 +236,7 @@ def _end(session: ExamSession) -> bool:
 
 
 @admin.register(Exam)
-class ExamAdmin(OrganisationScopedAdmin):
+class ExamAdmin(ChangesAudited, OrganisationScopedAdmin):
     """Exams and the policies they are watched under."""
 
     list_display = ["exam_id", "name", "policy", "session_count", "organisation", "created_at"]
@@ -255,7 +259,7 @@ class ExamAdmin(OrganisationScopedAdmin):
 
 
 @admin.register(Policy)
-class PolicyAdmin(OrganisationScopedAdmin):
+class PolicyAdmin(ChangesAudited, OrganisationScopedAdmin):
     """What is looked for, with which thresholds and times. A change is a new version; running sessions keep theirs.
 
     Weights are different: the risk scores of all its sessions follow within seconds.

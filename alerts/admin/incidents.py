@@ -25,6 +25,7 @@ from accounts.admin_base import (
     link_to,
 )
 from accounts.audit import Actor
+from accounts.audited_admin import OpeningsAudited
 from accounts.problems import Problem
 from alerts import why
 from alerts.admin.reviews import Reviewing
@@ -139,7 +140,7 @@ class AlertInline(ReadOnlyInline):
 
 
 @admin.register(Incident)
-class IncidentAdmin(Reviewing, _Illustrated, ReadOnlyAdmin):
+class IncidentAdmin(OpeningsAudited, Reviewing, _Illustrated, ReadOnlyAdmin):
     """What was found, when, and why. A person decides what it means."""
 
     list_display = [

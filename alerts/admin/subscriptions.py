@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action as unfold_action
 
 from accounts.admin_base import OrganisationScopedAdmin, badge, coloured, link_to_list
+from accounts.audited_admin import ChangesAudited
 from accounts.limits import wait_s
 from alerts.delivery import breaker
 from alerts.models import Delivery, Subscription
@@ -45,7 +46,7 @@ def _told(tested: Tested) -> tuple[str, int]:
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(OrganisationScopedAdmin):
+class SubscriptionAdmin(ChangesAudited, OrganisationScopedAdmin):
     """Where alerts go. The secret is shown once, when it was generated, and never again."""
 
     form = SubscriptionForm

@@ -1,0 +1,140 @@
+"""How long what is kept, and legal holds, in the admin."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from accounts.admin_base import OrganisationScopedAdmin, ReadOnlyAdmin, coloured
+from accounts.audit import Actor
+from accounts.audited_admin import ChangesAudited
+from sessions.holds import hold_lift, hold_place
+from sessions.models import LegalHold, RetentionPolicy
+from sessions.retention import CLASSES, days_kept
+
+
+@admin.register(RetentionPolicy)
+class RetentionAdmin(ChangesAudited, OrganisationScopedAdmin):
+    """Days by class of data, of the organisation and of exams that differ."""
+
+    audited_as = "retention"
+    list_display = ["scope", *(f"{kind}_shown" for kind in CLASSES), "organisation", "updated_at"]
+    list_select_related = ["organisation", "exam"]
+    autocomplete_fields = ["exam"]
+    search_fields = ["exam__exam_id", "exam__name"]
+    fields = ["organisation", "exam", *(f"{kind}_days" for kind in CLASSES)]
+    compressed_fields = False
+
+    def get_fields(self, request: HttpRequest, obj: RetentionPolicy | None = None) -> list[str]:
+        return [field for field in self.fields if field not in self.get_exclude(request, obj)]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # emptied fields mean the same, and are told to the pictures stored before
+
+    @admin.display(description="of")
+    def scope(self, policy: RetentionPolicy) -> str:
+        return str(policy.exam) if policy.exam else "all other exams"
+
+
+def _shown(kind: str) -> Any:
+    @admin.display(description=kind)
+    def shown(self: RetentionAdmin, policy: RetentionPolicy) -> str:
+        own = getattr(policy, f"{kind}_days")
+        days = own if own is not None else _inherited(policy, kind)
+        told = "no limit" if days == 0 else f"{days} days"
+        return told if own is not None else f"({told})"
+
+    return shown
+
+
+def _inherited(policy: RetentionPolicy, kind: str) -> int:
+    return days_kept(organisation_id=policy.organisation_id, exam_id=None, kind=kind)
+
+
+for _kind in CLASSES:
+    setattr(RetentionAdmin, f"{_kind}_shown", _shown(_kind))
+
+
+class HoldForm(forms.ModelForm):  # type: ignore[type-arg]
+    """On whom, and why."""
+
+    reason = forms.CharField(
+        widget=UnfoldAdminTextareaWidget, max_length=2000, help_text="Such as the number of an appeal; no names."
+    )
+
+    class Meta:
+        model = LegalHold
+        fields = ["candidate", "session", "reason"]
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for one of both, and refuse what is held already."""
+        given: dict[str, Any] = super().clean() or {}
+        candidate, session = given.get("candidate"), given.get("session")
+        if (candidate is None) == (session is None):
+            raise forms.ValidationError("Name a candidate or a session, one of both.")
+        held = LegalHold.objects.in_force().filter(candidate=candidate, session=session)
+        if held.exists():
+            raise forms.ValidationError("There is such a hold already.")
+        who = candidate or session.candidate  # type: ignore[union-attr]
+        if who.erasures.filter(finished_at=None).exists():
+            raise forms.ValidationError("The candidate is being erased: it is too late.")
+        return given
+
+
+@admin.register(LegalHold)
+class LegalHoldAdmin(ReadOnlyAdmin):
+    """Who may not be erased, and what retention leaves alone. Placed and lifted, never changed or removed."""
+
+    form = HoldForm
+    list_display = ["held", "state", "reason", "placed_by", "placed_at", "lifted_by", "lifted_at", "organisation"]
+    list_select_related = ["candidate", "session", "organisation"]
+    list_filter: ClassVar[list[Any]] = [("lifted_at", admin.EmptyFieldListFilter)]
+    search_fields = ["candidate__candidate_id", "session__session_id", "reason", "placed_by"]
+    autocomplete_fields = ["candidate", "session"]
+    ordering = ["-placed_at"]
+    actions: ClassVar[list[Any]] = ["lift"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("exam_sessions.add_legalhold"))
+
+    def has_lift_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("exam_sessions.change_legalhold"))
+
+    def get_fields(self, request: HttpRequest, obj: LegalHold | None = None) -> list[str]:
+        placed = ["candidate", "session", "reason"]
+        return placed if obj is None else [*placed, "placed_by", "placed_at", "lifted_by", "lifted_at"]
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> LegalHold:
+        """Place the hold where Django would fill in a row."""
+        given = form.cleaned_data
+        hold = hold_place(
+            actor=Actor.of_user(request.user),
+            reason=given["reason"],
+            candidate=given["candidate"],
+            session=given["session"],
+        )
+        form.instance, form.save_m2m = hold, lambda: None
+        return hold
+
+    def save_model(self, request: HttpRequest, obj: LegalHold, form: Any, change: bool) -> None:
+        """Store nothing: ``save_form`` has."""
+
+    @admin.action(description="Lift", permissions=["lift"])
+    def lift(self, request: HttpRequest, holds: QuerySet[LegalHold]) -> None:
+        standing = list(holds.filter(lifted_at=None))
+        for hold in standing:
+            hold_lift(hold=hold, actor=Actor.of_user(request.user))
+        self.message_user(request, f"Lifted {len(standing)} holds. What has expired goes with the next retention run.")
+
+    @admin.display(description="held")
+    def held(self, hold: LegalHold) -> str:
+        return f"candidate {hold.candidate}" if hold.candidate else f"session {hold.session}"
+
+    @coloured({"in force": "danger", "lifted": "primary"}, description="state")
+    def state(self, hold: LegalHold) -> str:
+        return "in force" if hold.lifted_at is None else "lifted"
