@@ -128,7 +128,8 @@ def _audit(candidate: Candidate) -> Iterator[dict[str, Any]]:
     entries = AuditEntry.objects.filter(
         organisation=candidate.organisation, subject_type="candidate", subject=subject
     ).order_by("sequence")
-    yield from entries.values("at", "actor_kind", "action", "details").iterator(chunk_size=_ROWS)
+    for entry in entries.values("at", "actor_kind", "action", "details").iterator(chunk_size=_ROWS):
+        yield dict(entry)
 
 
 def _picture(

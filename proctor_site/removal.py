@@ -83,12 +83,13 @@ _KINDS: Final = {
 
 def detections_remove(session_ids: Sequence[uuid.UUID]) -> int:
     """Remove everything that was measured in sessions."""
-    gone = 0
+    gone: int = 0
     while True:
         with connection.cursor() as cursor:
             cursor.execute(_DETECTIONS, [list(session_ids), CHUNK])
-            gone += cursor.rowcount
-            if cursor.rowcount < CHUNK:
+            count: int = cursor.rowcount
+            gone += count
+            if count < CHUNK:
                 return gone
 
 
@@ -128,4 +129,4 @@ def frames_forget(session_ids: Sequence[uuid.UUID]) -> int:
         kind, _, rest = key.decode(errors="replace").partition(":")
         if kind in ("frame", "audio", "attentive") and rest.partition(":")[0] in wanted:
             found.append(key)
-    return sum(int(redis.delete(*found[start : start + 500])) for start in range(0, len(found), 500))  # type: ignore[arg-type]
+    return sum(int(redis.delete(*found[start : start + 500])) for start in range(0, len(found), 500))

@@ -96,6 +96,12 @@ def test_every_metric_is_documented() -> None:
     assert metrics == documented
 
 
+def test_every_promise_names_tests_that_are_there() -> None:
+    named = re.findall(r"`(tests/[a-z_0-9/]+\.py)`", (DOCS / "trust.md").read_text())
+    assert len(named) > 20
+    assert [path for path in named if "def test_" not in (ROOT / path).read_text()] == []
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     documents = [*DOCS.glob("*.md"), *ROOT.glob("*.md")]
     assert documents
