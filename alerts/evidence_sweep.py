@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter as Tally
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
-from prometheus_client import Counter as Metric
+from prometheus_client import Counter
 
 from alerts.evidence import NO_LIMIT_DAYS, storage
 from alerts.models import Evidence
@@ -18,7 +18,7 @@ from sessions.holds import session_held
 from sessions.models import RetentionPolicy
 from sessions.retention import EVIDENCE, Scope, scopes
 
-REMOVED = Metric("sdproctor_evidence_removed", "Evidence files removed by the sweep.", ["reason"])
+REMOVED = Counter("sdproctor_evidence_removed", "Evidence files removed by the sweep.", ["reason"])
 for _reason in ("expired", "orphaned"):
     REMOVED.labels(reason=_reason)
 
@@ -42,7 +42,7 @@ def expired(now: datetime) -> QuerySet[Evidence]:
     return Evidence.objects.filter(removed_at=None, expires_at__lte=now).exclude(session_held("session"))
 
 
-def expired_remove(batch: int) -> Counter[int]:
+def expired_remove(batch: int) -> Tally[int]:
     """Remove at most ``batch`` expired pictures; return how many, by organisation. Their rows stay, with the hashes."""
     with transaction.atomic():
         rows = expired(timezone.now()).select_for_update(of=("self",), skip_locked=True)
@@ -51,7 +51,7 @@ def expired_remove(batch: int) -> Counter[int]:
             storage().delete(evidence.storage_name)
         Evidence.objects.filter(id__in=[evidence.id for evidence in found]).update(removed_at=timezone.now())
     REMOVED.labels(reason="expired").inc(len(found))
-    return Counter(evidence.organisation_id for evidence in found)
+    return Tally(evidence.organisation_id for evidence in found)
 
 
 def redate(*, batch: int = 2_000) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections import Counter
+from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
-from prometheus_client import Counter as Metric
+from prometheus_client import Counter
 
 from accounts.audit import Actor, audit_write, candidate_subject
 from accounts.models import AuditEntry, Organisation
@@ -36,7 +36,7 @@ from sessions.models import ExamSession
 
 logger = logging.getLogger(__name__)
 
-ERASURES = Metric("sdproctor_erasures_total", "Erasures finished, by what was erased.", ["kind"])
+ERASURES = Counter("sdproctor_erasures_total", "Erasures finished, by what was erased.", ["kind"])
 RECENT: Final = timedelta(minutes=10)
 """Sessions that ended before have no frames left: those expire after a minute."""
 SESSIONS_AT_ONCE: Final = 20
@@ -120,7 +120,7 @@ def _begin(organisation: Organisation, candidate_id: str, kind: Kind, actor: Act
             )
         elif kind == Kind.EVERYTHING:
             erasure.kind = kind
-        gone = Counter(erasure.erased)
+        gone = Tally(erasure.erased)
         gone["data_keys"] += data_key_destroy(candidate)
         only = erasure.kind == Kind.ENROLLMENT
         gone["sessions_ended"] += len(sessions_end(candidate=candidate, reason="erased", biometric_only=only))
@@ -139,26 +139,26 @@ def _finish(erasure: Erasure) -> Erasure:
     assert candidate is not None
     sessions = ExamSession.objects.filter(candidate=candidate)
     recent = sessions.exclude(ended_at__lt=timezone.now() - RECENT).values_list("id", flat=True)
-    _step(erasure, lambda: Counter(frames=frames_forget(list(recent))))
+    _step(erasure, lambda: Tally(frames=frames_forget(list(recent))))
     if erasure.kind == Kind.EVERYTHING:
         while ids := list(sessions.order_by("created_at").values_list("id", flat=True)[:SESSIONS_AT_ONCE]):
-            _step(erasure, lambda: Counter(frames=frames_forget(list(recent))))  # what came while they ended
+            _step(erasure, lambda: Tally(frames=frames_forget(list(recent))))  # what came while they ended
             _step(erasure, lambda ids=ids: sessions_remove(ids))  # type: ignore[misc]
     else:
         evidence = Evidence.objects.filter(session__candidate=candidate)
-        _step(erasure, lambda: Counter(evidence_files=evidence_files_remove(evidence)))
+        _step(erasure, lambda: Tally(evidence_files=evidence_files_remove(evidence)))
     return _conclude(erasure, candidate)
 
 
-def _step(erasure: Erasure, remove: Callable[[], Counter[str]]) -> None:
+def _step(erasure: Erasure, remove: Callable[[], Tally[str]]) -> None:
     gone = remove()
     with transaction.atomic():
         _count(erasure, gone)
 
 
-def _count(erasure: Erasure, gone: Counter[str]) -> Erasure:
+def _count(erasure: Erasure, gone: Tally[str]) -> Erasure:
     locked = Erasure.objects.select_for_update().get(pk=erasure.pk)
-    locked.erased = dict(Counter(locked.erased) + gone)
+    locked.erased = dict(Tally(locked.erased) + gone)
     locked.save(update_fields=["erased"])
     return locked
 

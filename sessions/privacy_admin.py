@@ -15,6 +15,7 @@ from accounts.audit import Actor
 from accounts.audited_admin import ChangesAudited
 from sessions.holds import hold_lift, hold_place
 from sessions.models import LegalHold, RetentionPolicy
+from sessions.privacy_models import OF_ORGANISATION
 from sessions.retention import CLASSES, days_kept
 
 
@@ -44,6 +45,8 @@ class RetentionAdmin(ChangesAudited, OrganisationScopedAdmin):
 def _shown(kind: str) -> Any:
     @admin.display(description=kind)
     def shown(self: RetentionAdmin, policy: RetentionPolicy) -> str:
+        if policy.exam_id is not None and kind in OF_ORGANISATION:
+            return "-"
         own = getattr(policy, f"{kind}_days")
         days = own if own is not None else _inherited(policy, kind)
         told = "no limit" if days == 0 else f"{days} days"

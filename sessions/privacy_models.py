@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db import models
 from django.utils import timezone
 
 from accounts.models import Organisation
+
+OF_ORGANISATION = ("templates", "audit")
+"""Classes of data that belong to no exam."""
 
 _DAYS = [MaxValueValidator(36_500)]
 _INHERITS = "Days; 0: without limit. Empty: as the organisation's, or else the deployment's."
@@ -77,6 +81,20 @@ class RetentionPolicy(models.Model):
 
     def __str__(self) -> str:
         return f"of {self.exam or self.organisation}"
+
+    def clean(self) -> None:
+        """Refuse what an exam cannot have of its own, and the exam of another organisation."""
+        if self.exam is None:
+            return
+        wrong = {
+            f"{kind}_days": "Belongs to the organisation, not to an exam: leave it empty."
+            for kind in OF_ORGANISATION
+            if getattr(self, f"{kind}_days") is not None
+        }
+        if self.organisation_id is not None and self.exam.organisation_id != self.organisation_id:
+            wrong["exam"] = "Is another organisation's."
+        if wrong:
+            raise ValidationError(wrong)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store; the pictures stored before get the time that this says, with the next retention run."""

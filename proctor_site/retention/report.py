@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter as Tally
 from dataclasses import dataclass, field
 
-from prometheus_client import Counter as Metric
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from accounts.audit import SYSTEM, audit_write
 from accounts.models import Organisation
 from sessions.retention import CLASSES
 
-REMOVED = Metric("sdproctor_retention_removed_total", "Rows that retention removed, by class of data.", ["data_class"])
-PARTITIONS = Metric("sdproctor_retention_partitions_total", "Months of detections that retention dropped whole.")
+REMOVED = Counter("sdproctor_retention_removed_total", "Rows that retention removed, by class of data.", ["data_class"])
+PARTITIONS = Counter("sdproctor_retention_partitions_total", "Months of detections that retention dropped whole.")
 LAST_RUN = Gauge(
     "sdproctor_retention_last_run_seconds",
     "When retention last came to its end, Unix seconds.",
@@ -32,7 +31,7 @@ class Report:
     """
 
     dry_run: bool
-    rows: dict[str, Counter[int]] = field(default_factory=lambda: {name: Counter() for name in CLASSES})
+    rows: dict[str, Tally[int]] = field(default_factory=lambda: {name: Tally() for name in CLASSES})
     partitions: dict[str, int] = field(default_factory=dict)
     unfinished: bool = False
 

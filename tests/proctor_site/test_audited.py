@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -16,7 +17,7 @@ from enrollment.models import ConsentText
 from sessions.models import LegalHold, RetentionPolicy
 from sessions.policies import policy_default
 from tests.alerts import builders
-from tests.factories import make_api_key, make_organisation, make_session, make_user
+from tests.factories import make_api_key, make_exam, make_organisation, make_session, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -134,6 +135,10 @@ def test_retention_is_set_in_the_admin_and_told(organisation: Organisation) -> N
     assert refused.status_code == 200
     again = client.post("/admin/exam_sessions/retentionpolicy/add/", {"evidence_days": 7})
     assert again.status_code == 200  # one per organisation
+    exam = make_exam(organisation)
+    client.user.user_permissions.add(Permission.objects.get(codename="view_exam"))  # type: ignore[attr-defined]
+    refused = client.post("/admin/exam_sessions/retentionpolicy/add/", {"exam": exam.pk, "audit_days": 7})
+    assert "audit_days" in refused.context["adminform"].form.errors
     assert RetentionPolicy.objects.count() == 1
 
 
