@@ -82,6 +82,11 @@ class RetentionPolicy(models.Model):
     def __str__(self) -> str:
         return f"of {self.exam or self.organisation}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store; the pictures stored before get the time that this says, with the next retention run."""
+        self.redate_due = True
+        super().save(*args, **kwargs)
+
     def clean(self) -> None:
         """Refuse what an exam cannot have of its own, and the exam of another organisation."""
         if self.exam is None:
@@ -95,11 +100,6 @@ class RetentionPolicy(models.Model):
             wrong["exam"] = "Is another organisation's."
         if wrong:
             raise ValidationError(wrong)
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store; the pictures stored before get the time that this says, with the next retention run."""
-        self.redate_due = True
-        super().save(*args, **kwargs)
 
 
 class LegalHoldQuerySet(models.QuerySet["LegalHold"]):
