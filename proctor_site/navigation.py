@@ -17,6 +17,7 @@ _SIDEBAR: Final = {
     "Exams": [
         ("Candidates", "person", "enrollment.Candidate"),
         ("Consents", "handshake", "enrollment.Consent"),
+        ("Suspected duplicates", "content_copy", "enrollment.DuplicateSuspicion"),
         ("Exams", "school", "exam_sessions.Exam"),
         ("Policies", "tune", "exam_sessions.Policy"),
     ],
@@ -30,6 +31,7 @@ _SIDEBAR: Final = {
         ("People", "group", "accounts.User"),
         ("Groups", "groups", "auth.Group"),
         ("API keys", "key", "accounts.APIKey"),
+        ("Duplicate search", "person_search", "enrollment.DuplicateSearch"),
     ],
 }
 """What lies where: title, icon and model of each list."""
