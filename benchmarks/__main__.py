@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 
-BENCHMARKS = ("glue", "latency", "gateway_memory", "delivery", "sweep", "kafka_send", "sockets")
+BENCHMARKS = ("glue", "latency", "gateway_memory", "delivery", "sweep", "kafka_send", "sockets", "duplicates")
 
 
 def main() -> int:
