@@ -24,7 +24,7 @@ TABLE: Final = "enrollment_protectedtemplate"
 SEARCH_KEY: Final = OrganisationKey.Purpose.SEARCH
 NEAREST: Final = 20
 """How many templates a search looks at closely."""
-_LINKS: Final = 24
+_LINKS: Final = 32
 _CONSTRUCTION_EFFORT: Final = 200
 _SEARCH_EFFORT: Final = 400
 """HNSW's m, ef_construction and ef_search; ``benchmarks.duplicates`` measures what they find, and how fast."""

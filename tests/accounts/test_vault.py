@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +17,13 @@ from accounts import kek, keys
 from accounts.apps import keys_verify_at_start
 from accounts.keys import KeyServiceError, SealError
 from accounts.models import DataKey, KeyCheck
+from alerts.models import Incident
+from detection import commit
+from detection.contexts import SessionContexts
 from enrollment.templates import template_load
 from tests.accounts.vault_peer import RefusalError, Vault, vault
-from tests.factories import make_api_key, make_embedding, make_enrolled_candidate, make_organisation
+from tests.alerts import builders
+from tests.factories import make_api_key, make_embedding, make_enrolled_candidate, make_organisation, make_session
 
 SECRET = b"an embedding, say"
 LOCAL = base64.b64encode(b"1" * 32).decode()
@@ -141,6 +146,27 @@ def test_a_request_while_vault_is_away_is_answered_and_may_be_repeated(peer: Vau
     assert int(refused["Retry-After"]) > 0
     peer.refuse = None
     assert client.post("/api/v1/subscriptions", body, format="json").status_code == 201
+
+
+def test_a_worker_goes_on_without_comparing_faces_while_vault_is_away(peer: Vault) -> None:
+    session = make_session(candidate=make_enrolled_candidate(embedding=make_embedding(7)))
+    peer.refuse = RefusalError(503, "Vault is sealed")
+    (context,) = SessionContexts().get([str(session.id)]).values()
+    assert context.template is None
+    peer.refuse = None
+    (context,) = SessionContexts().get([str(session.id)]).values()
+    assert context.template is not None
+
+
+def test_an_incident_is_recorded_without_its_picture_while_vault_is_away(
+    peer: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(candidate=make_enrolled_candidate())
+    row: Any = SimpleNamespace(session_id=session.id)
+    monkeypatch.setattr(commit, "frames_of", lambda *_: {"f-1": (0.0, builders.jpeg())})
+    peer.refuse = RefusalError(503, "Vault is sealed")
+    commit._apply(row, session, builders.change())
+    assert not Incident.objects.get(session=session).evidence.exists()
 
 
 def test_keys_move_from_this_machine_to_vault(peer: Vault, settings: Any) -> None:
