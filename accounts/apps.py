@@ -10,6 +10,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
+from django.utils.module_loading import autodiscover_modules
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ class AccountsConfig(AppConfig):
         from accounts import keys, limits, schema  # noqa: F401  # models are there only now; schema registers itself
 
         keys.key_ring()
+        autodiscover_modules("sealed_columns")
         for name in settings.RATE_LIMITS:
             limits.rate_parse(name)
         worker_init.connect(_refuse_wrong_keys, dispatch_uid="accounts.keys", weak=False)
@@ -36,13 +38,14 @@ def _refuse_wrong_keys(**_: Any) -> None:
 
 
 def keys_verify_at_start() -> None:
-    """Raise ``ImproperlyConfigured`` when the keys do not fit the database; if that is away, they are checked later.
+    """Raise ``ImproperlyConfigured`` when the keys do not fit the database.
 
-    Later means before the first value is sealed, so that nothing is ever sealed under a wrong key.
+    If the database or the keys' service is away, they are checked later: before the first value is sealed, so that
+    nothing is ever sealed under a wrong key.
     """
-    from accounts.keys import keys_verify
+    from accounts.keys import KeyServiceError, keys_verify
 
     try:
         keys_verify()
-    except DatabaseError as error:
+    except (DatabaseError, KeyServiceError) as error:
         logger.warning("The key-encryption keys could not be checked against the database yet: %s", error)

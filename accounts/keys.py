@@ -1,9 +1,8 @@
 """Envelope encryption with AES-256-GCM: data keys seal a candidate's data, key-encryption keys seal the data keys.
 
-Key-encryption keys come from ``KEY_ENCRYPTION_KEYS`` (``id:base64,id:base64…``): the first seals, all of them open. A
-sealed value is::
+Key-encryption keys are ``accounts.kek``'s. A sealed value is::
 
-    version (1 byte) | length of the key's id (1 byte) | key's id | nonce (12 bytes) | ciphertext and tag
+    version (1 byte) | length of the key's id (1 byte) | key's id | what the key made of it: nonce, ciphertext and tag
 
 The associated data binds the whole header, the purpose and the row, so a value moved to another row, another column or
 under another key's name does not open.
@@ -11,88 +10,50 @@ under another key's name does not open.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
-import re
 import secrets
 import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import connection, transaction
 
+from accounts import sealed as sealed_places
+from accounts.kek import (
+    KEY_BYTES,
+    NONCE_BYTES,
+    TAG_BYTES,
+    KeyEncryptionKey,
+    KeyRing,
+    KeyServiceError,
+    LocalKey,
+    SealError,
+    key_ring,
+)
 from accounts.models import DataKey, KeyCheck, Organisation
 
-KEY_BYTES: Final = 32
-NONCE_BYTES: Final = 12
-TAG_BYTES: Final = 16
-VERSION: Final = 1
+__all__ = [
+    "KEY_BYTES",
+    "KeyRing",
+    "KeyServiceError",
+    "SealError",
+    "data_key_create",
+    "key_id_of",
+    "key_ring",
+    "keys_verify",
+    "open_sealed",
+    "open_secret",
+    "seal",
+    "seal_secret",
+    "seal_transit",
+]
 
-_KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PURPOSE_DATA_KEY: Final = "accounts.DataKey.wrapped_key"
+VERSION: Final = 1
+PURPOSE_DATA_KEY: Final = "accounts.DataKey.wrapped_key"
 _PURPOSE_CHECK: Final = "accounts.KeyCheck.sealed"
 _CHECK_TEXT: Final = b"sd-proctor key check"
-
-
-class SealError(Exception):
-    """A sealed value that does not open: truncated, moved, changed, or sealed under a key that is not here."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRing:
-    """The key-encryption keys. ``active_id`` names the one that seals."""
-
-    active_id: str
-    keys: dict[str, bytes]
-
-    @classmethod
-    def parse(cls, text: str) -> KeyRing:
-        """Read ``id:base64(32 bytes)[,id:base64…]``; raise ``ImproperlyConfigured`` naming the id that is wrong."""
-        keys: dict[str, bytes] = {}
-        for position, entry in enumerate((part.strip() for part in text.split(",") if part.strip()), start=1):
-            key_id, separator, encoded = entry.partition(":")
-            if not separator or not _KEY_ID.fullmatch(key_id):
-                raise ImproperlyConfigured(
-                    f"KEY_ENCRYPTION_KEYS: entry {position} must be id:base64, the id of letters, digits and . _ -"
-                )
-            if key_id in keys:
-                raise ImproperlyConfigured(f"KEY_ENCRYPTION_KEYS: the key id '{key_id}' is given twice.")
-            keys[key_id] = _decode_key(key_id, encoded)
-        if not keys:
-            raise ImproperlyConfigured("KEY_ENCRYPTION_KEYS is empty. `python -m accounts.generate_keys` makes one.")
-        return cls(active_id=next(iter(keys)), keys=keys)
-
-    def key(self, key_id: str) -> bytes:
-        """Return the key named ``key_id``; raise ``SealError`` naming it when it is not configured."""
-        try:
-            return self.keys[key_id]
-        except KeyError:
-            raise SealError(f"The key-encryption key '{key_id}' is not in KEY_ENCRYPTION_KEYS.") from None
-
-
-def _decode_key(key_id: str, encoded: str) -> bytes:
-    try:
-        key = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        raise ImproperlyConfigured(f"KEY_ENCRYPTION_KEYS: the key '{key_id}' is not valid base64.") from None
-    if len(key) != KEY_BYTES:
-        raise ImproperlyConfigured(
-            f"KEY_ENCRYPTION_KEYS: the key '{key_id}' has {len(key)} bytes; it must have {KEY_BYTES}."
-        )
-    return key
-
-
-_parse_cached = functools.lru_cache(maxsize=4)(KeyRing.parse)
-
-
-def key_ring() -> KeyRing:
-    """Return the configured key-encryption keys; raise ``ImproperlyConfigured`` when they cannot be used."""
-    return _parse_cached(settings.KEY_ENCRYPTION_KEYS)
 
 
 # --- The sealed format ------------------------------------------------------------------------------------------------
@@ -102,11 +63,10 @@ def _associated_data(header: bytes, purpose: str, row: str) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def _seal(plaintext: bytes, *, key: bytes, key_id: str, purpose: str, row: str) -> bytes:
+def _seal(plaintext: bytes, *, key: KeyEncryptionKey, key_id: str, purpose: str, row: str) -> bytes:
     name = key_id.encode()
     header = bytes((VERSION, len(name))) + name
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    return header + nonce + AESGCM(key).encrypt(nonce, plaintext, _associated_data(header, purpose, row))
+    return header + key.wrap(plaintext, _associated_data(header, purpose, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +75,6 @@ class _Sealed:
 
     header: bytes
     key_id: str
-    nonce: bytes
     body: bytes
 
 
@@ -130,16 +89,14 @@ def _take_apart(sealed: bytes | memoryview, purpose: str) -> _Sealed:
         key_id = data[2:end].decode()
     except UnicodeDecodeError:
         raise SealError(f"The key id of the sealed value is not text ({purpose}).") from None
-    return _Sealed(data[:end], key_id, data[end : end + NONCE_BYTES], data[end + NONCE_BYTES :])
+    return _Sealed(data[:end], key_id, data[end:])
 
 
-def _open(parts: _Sealed, *, key: bytes, purpose: str, row: str) -> bytes:
+def _open(parts: _Sealed, *, key: KeyEncryptionKey, purpose: str, row: str) -> bytes:
     try:
-        return AESGCM(key).decrypt(parts.nonce, parts.body, _associated_data(parts.header, purpose, row))
-    except InvalidTag:
-        raise SealError(
-            f"The value does not open under the key '{parts.key_id}' for {purpose}: changed, moved or a wrong key."
-        ) from None
+        return key.unwrap(parts.body, _associated_data(parts.header, purpose, row))
+    except SealError as error:
+        raise SealError(f"Under the key '{parts.key_id}' for {purpose}: {error}") from None
 
 
 def key_id_of(sealed: bytes | memoryview) -> str:
@@ -151,20 +108,27 @@ def key_id_of(sealed: bytes | memoryview) -> str:
 def seal_transit(plaintext: bytes, *, purpose: str, row: str) -> bytes:
     """Seal what only travels between our processes, for seconds; unlike ``seal_secret`` it touches no database."""
     ring = key_ring()
-    return _seal(plaintext, key=ring.keys[ring.active_id], key_id=ring.active_id, purpose=purpose, row=row)
+    return _seal(plaintext, key=ring.active, key_id=ring.active_id, purpose=purpose, row=row)
 
 
 def seal_secret(plaintext: bytes, *, purpose: str, row: str) -> bytes:
-    """Seal a value to be stored under the active key-encryption key, bound to ``purpose`` and ``row``.
+    """Seal a value under the active key-encryption key, bound to ``purpose`` and ``row``, the primary key of its row.
 
-    Raises ``ImproperlyConfigured`` when that key is not the one that earlier values were sealed under.
+    The caller stores it in the same transaction; ``purpose`` is registered in ``accounts.sealed``. Raises
+    ``ImproperlyConfigured`` when the key is not the one that earlier values were sealed under, and ``KeyServiceError``.
     """
+    if not sealed_places.is_known(purpose):
+        raise LookupError(f"No app names in its sealed_columns where values for {purpose} lie.")
     keys_verify()
+    _check_hold()
     return seal_transit(plaintext, purpose=purpose, row=row)
 
 
 def open_secret(sealed: bytes | memoryview, *, purpose: str, row: str) -> bytes:
-    """Open what ``seal_secret`` or ``seal_transit`` sealed; raise ``SealError`` when it does not open."""
+    """Open what ``seal_secret`` or ``seal_transit`` sealed.
+
+    Raises ``SealError`` when it does not open, ``KeyServiceError`` when the key cannot be asked.
+    """
     parts = _take_apart(sealed, purpose)
     return _open(parts, key=key_ring().key(parts.key_id), purpose=purpose, row=row)
 
@@ -173,14 +137,15 @@ def open_secret(sealed: bytes | memoryview, *, purpose: str, row: str) -> bytes:
 def data_key_create(*, organisation: Organisation) -> DataKey:
     """Make and store a fresh data key, wrapped under the active key-encryption key."""
     key_id = uuid.uuid4()
-    wrapped = seal_secret(secrets.token_bytes(KEY_BYTES), purpose=_PURPOSE_DATA_KEY, row=str(key_id))
-    return DataKey.objects.create(
-        id=key_id, organisation=organisation, wrapped_key=wrapped, kek_id=key_ring().active_id
-    )
+    with transaction.atomic():
+        wrapped = seal_secret(secrets.token_bytes(KEY_BYTES), purpose=PURPOSE_DATA_KEY, row=str(key_id))
+        return DataKey.objects.create(
+            id=key_id, organisation=organisation, wrapped_key=wrapped, kek_id=key_id_of(wrapped)
+        )
 
 
-def _unwrap(data_key: DataKey) -> bytes:
-    return open_secret(data_key.wrapped_key, purpose=_PURPOSE_DATA_KEY, row=str(data_key.id))
+def _unwrap(data_key: DataKey) -> LocalKey:
+    return LocalKey(open_secret(data_key.wrapped_key, purpose=PURPOSE_DATA_KEY, row=str(data_key.id)))
 
 
 def seal(plaintext: bytes, *, data_key: DataKey, purpose: str, row: str) -> bytes:
@@ -203,8 +168,9 @@ _verified: set[str] = set()
 def keys_verify() -> None:
     """Make sure that the configured keys are those this database was sealed under.
 
-    Each key-encryption key that ever sealed leaves a check value in the database. Raises ``ImproperlyConfigured``
-    naming the id of a key that is missing or that is not the one of that name. Asks the database once per process.
+    Each key-encryption key that anything is sealed under has a check value in the database. Raises
+    ``ImproperlyConfigured`` naming the id of a key that is missing or that is not the one of that name, and a temporary
+    ``KeyServiceError`` when one cannot be asked now. Asks once per process.
     """
     if settings.KEY_ENCRYPTION_KEYS in _verified:
         return
@@ -226,12 +192,42 @@ def _check_open(ring: KeyRing, check: KeyCheck) -> None:
         raise ImproperlyConfigured(
             f"KEY_ENCRYPTION_KEYS: the key '{check.kek_id}' is not the one this database was sealed under."
         ) from None
+    except KeyServiceError as error:
+        if error.temporary:
+            raise
+        raise ImproperlyConfigured(f"KEY_ENCRYPTION_KEYS: {error}") from None
 
 
 def _check_write(ring: KeyRing) -> None:
     """Leave the active key's check value, unless it or another process has done so before."""
-    sealed = seal_transit(_CHECK_TEXT, purpose=_PURPOSE_CHECK, row=ring.active_id)
+    if KeyCheck.objects.filter(kek_id=ring.active_id).exists():
+        return
+    try:
+        sealed = seal_transit(_CHECK_TEXT, purpose=_PURPOSE_CHECK, row=ring.active_id)
+    except KeyServiceError as error:
+        if error.temporary:
+            raise
+        raise ImproperlyConfigured(f"KEY_ENCRYPTION_KEYS: {error}") from None
     with transaction.atomic():
         check, made = KeyCheck.objects.get_or_create(kek_id=ring.active_id, defaults={"sealed": sealed})
         if not made:
             _check_open(ring, check)
+
+
+def _check_hold() -> None:
+    """Keep the active key's check value until this transaction ends, so that nothing sealed now is ever orphaned.
+
+    ``accounts.rewrap`` removes the check value of a key that seals nothing any more; a process that still seals under
+    it, because nobody restarted it, writes it anew.
+    """
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("Seal and store a secret in one transaction.")
+    ring = key_ring()
+    while not _check_lock(ring.active_id):
+        _check_write(ring)
+
+
+def _check_lock(key_id: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM accounts_keycheck WHERE kek_id = %s FOR KEY SHARE", [key_id])
+        return cursor.fetchone() is not None

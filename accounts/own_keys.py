@@ -8,10 +8,10 @@ from typing import Final
 
 from django.db import transaction
 
-from accounts.keys import KEY_BYTES, key_ring, open_secret, seal_secret
+from accounts.keys import KEY_BYTES, key_id_of, open_secret, seal_secret
 from accounts.models import Organisation, OrganisationKey
 
-_PURPOSE_WRAPPED: Final = "accounts.OrganisationKey.wrapped_key"
+PURPOSE_OWN_KEY: Final = "accounts.OrganisationKey.wrapped_key"
 
 
 def own_key(*, organisation: Organisation, purpose: OrganisationKey.Purpose) -> OrganisationKey:
@@ -30,27 +30,20 @@ def own_key_renew(
         if latest != after and latest is not None:
             return latest
         key_id = uuid.uuid4()
+        wrapped = seal_secret(secrets.token_bytes(KEY_BYTES), purpose=PURPOSE_OWN_KEY, row=str(key_id))
         return OrganisationKey.objects.create(
             id=key_id,
             organisation=organisation,
             purpose=purpose,
             version=latest.version + 1 if latest else 1,
-            wrapped_key=seal_secret(secrets.token_bytes(KEY_BYTES), purpose=_PURPOSE_WRAPPED, row=str(key_id)),
-            kek_id=key_ring().active_id,
+            wrapped_key=wrapped,
+            kek_id=key_id_of(wrapped),
         )
 
 
 def own_key_bytes(key: OrganisationKey) -> bytes:
     """Unwrap the 32 bytes of a key; raise ``accounts.keys.SealError`` when they do not open."""
-    return open_secret(key.wrapped_key, purpose=_PURPOSE_WRAPPED, row=str(key.id))
-
-
-def own_key_rewrap(key: OrganisationKey) -> None:
-    """Wrap the key anew under the active key-encryption key, its bytes unchanged."""
-    plain = own_key_bytes(key)
-    key.wrapped_key = seal_secret(plain, purpose=_PURPOSE_WRAPPED, row=str(key.id))
-    key.kek_id = key_ring().active_id
-    key.save(update_fields=["wrapped_key", "kek_id"])
+    return open_secret(key.wrapped_key, purpose=PURPOSE_OWN_KEY, row=str(key.id))
 
 
 def _latest(organisation: Organisation, purpose: OrganisationKey.Purpose) -> OrganisationKey | None:

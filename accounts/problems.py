@@ -61,6 +61,7 @@ CODES: Final[Mapping[str, Code]] = {
     "image_dark": Code(422, "The face is too dark"),
     "image_bright": Code(422, "The face is too bright"),
     "faces_differ": Code(422, "The images show different people"),
+    "duplicate_suspected": Code(409, "The face resembles another candidate's: a person has to decide"),
     # Sessions
     "session_unknown": Code(404, "There is no such session"),
     "session_exists": Code(409, "There is a session of that name already"),
@@ -93,6 +94,7 @@ CODES: Final[Mapping[str, Code]] = {
     "database_unavailable": Code(503, "The database does not answer"),
     "queue_unavailable": Code(503, "The queue does not answer"),
     "workers_unavailable": Code(503, "No worker answered in time"),
+    "keys_unavailable": Code(503, "The service that holds the keys does not answer"),
 }
 
 

@@ -20,8 +20,8 @@ from alerts.notice_types import NOTICE_TYPES
 from alerts.transports import TRANSPORTS
 from detection.engine.policy import EventType
 
-_PURPOSE = "alerts.Subscription.sealed_secret"
-_PURPOSE_PREVIOUS = "alerts.Subscription.sealed_previous_secret"
+PURPOSE = "alerts.Subscription.sealed_secret"
+PURPOSE_PREVIOUS = "alerts.Subscription.sealed_previous_secret"
 EVENT_TYPES = (*(event.value for event in EventType), *NOTICE_TYPES)
 """What a filter can name."""
 OVERLAP = timedelta(hours=24)
@@ -30,6 +30,7 @@ _RUNTIME = frozenset({
     "calls", "rate_used_at", "last_success_at", "failing_since", "failure_count", "breaker_until", "breaker_trips"
 })  # fmt: skip
 """Fields that the deliveries alone write."""
+_SECRETS = frozenset({"sealed_secret", "sealed_previous_secret"})
 
 
 def secrets_open(subscription: Subscription, now: datetime) -> tuple[str, ...]:
@@ -37,17 +38,17 @@ def secrets_open(subscription: Subscription, now: datetime) -> tuple[str, ...]:
 
     Empty where the transport has none.
     """
-    sealed = [(subscription.sealed_secret, _PURPOSE)] if subscription.sealed_secret else []
+    sealed = [(subscription.sealed_secret, PURPOSE)] if subscription.sealed_secret else []
     until = subscription.previous_secret_until
     if subscription.sealed_previous_secret and until is not None and until > now:
-        sealed.append((subscription.sealed_previous_secret, _PURPOSE_PREVIOUS))
+        sealed.append((subscription.sealed_previous_secret, PURPOSE_PREVIOUS))
     row = str(subscription.id)
     return tuple(keys.open_secret(bytes(secret), purpose=purpose, row=row).decode() for secret, purpose in sealed)
 
 
 def secret_open(subscription: Subscription) -> str:
     """Return the newest secret in clear; raise ``accounts.keys.SealError`` when it does not open."""
-    return keys.open_secret(subscription.sealed_secret, purpose=_PURPOSE, row=str(subscription.id)).decode()
+    return keys.open_secret(subscription.sealed_secret, purpose=PURPOSE, row=str(subscription.id)).decode()
 
 
 def subscription_create(
@@ -88,23 +89,29 @@ def subscription_update(*, subscription: Subscription, **changes: Any) -> Subscr
     if "url" in changes:
         address_check(subscription.transport, changes["url"])
     event_types_check(changes.get("event_types", ()))
-    if (secret := changes.pop("secret", None)) is not None:
-        secret_set(subscription, secret_choose(subscription.transport, secret))
-        subscription.sealed_previous_secret, subscription.previous_secret_until = b"", None
+    secret = changes.pop("secret", None)
     for name, value in changes.items():
         setattr(subscription, name, value)
     if changes.get("enabled"):
         subscription.disabled_reason = ""
-    configuration_save(subscription)
+    with transaction.atomic():
+        if secret is not None:
+            secret_set(subscription, secret_choose(subscription.transport, secret))
+            subscription.sealed_previous_secret, subscription.previous_secret_until = b"", None
+        configuration_save(subscription, with_secrets=secret is not None)
     if changes.get("enabled") or "url" in changes:
         breaker_reset(subscription)
     return subscription
 
 
-def configuration_save(subscription: Subscription) -> None:
-    """Save what people choose, and leave what the deliveries write meanwhile."""
+def configuration_save(subscription: Subscription, *, with_secrets: bool) -> None:
+    """Save what people choose, and leave what the deliveries write meanwhile.
+
+    Without ``with_secrets`` those stay as they are now: they may have been wrapped anew since the row was read.
+    """
+    left = _RUNTIME if with_secrets else _RUNTIME | _SECRETS
     fields = [field.name for field in Subscription._meta.concrete_fields if not field.primary_key]
-    subscription.save(update_fields=[name for name in fields if name not in _RUNTIME])
+    subscription.save(update_fields=[name for name in fields if name not in left])
 
 
 def breaker_reset(subscription: Subscription) -> None:
@@ -140,10 +147,10 @@ def secret_rotate(
     with transaction.atomic():
         locked = Subscription.objects.select_for_update(no_key=True).get(pk=subscription.pk)
         previous = secret_open(locked).encode()
-        locked.sealed_previous_secret = keys.seal_secret(previous, purpose=_PURPOSE_PREVIOUS, row=str(locked.id))
+        locked.sealed_previous_secret = keys.seal_secret(previous, purpose=PURPOSE_PREVIOUS, row=str(locked.id))
         locked.previous_secret_until = timezone.now() + overlap
         secret_set(locked, chosen)
-        configuration_save(locked)
+        configuration_save(locked, with_secrets=True)
     return chosen
 
 
@@ -191,5 +198,5 @@ def secret_check(secret: str) -> str:
 
 def secret_set(subscription: Subscription, secret: str) -> None:
     """Seal a secret into the row, which the caller saves."""
-    subscription.sealed_secret = keys.seal_secret(secret.encode(), purpose=_PURPOSE, row=str(subscription.id))
+    subscription.sealed_secret = keys.seal_secret(secret.encode(), purpose=PURPOSE, row=str(subscription.id))
     subscription.public_key = signing.public_key(secret)

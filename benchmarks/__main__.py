@@ -10,7 +10,17 @@ import argparse
 import subprocess
 import sys
 
-BENCHMARKS = ("glue", "latency", "gateway_memory", "delivery", "sweep", "kafka_send", "sockets", "retention")
+BENCHMARKS = (
+    "glue",
+    "latency",
+    "gateway_memory",
+    "delivery",
+    "sweep",
+    "kafka_send",
+    "sockets",
+    "retention",
+    "duplicates",
+)
 
 
 def main() -> int:

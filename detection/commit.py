@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from prometheus_client import Counter
 
+from accounts.kek import KeyServiceError
 from alerts.services import incident_apply
 from detection.challenges import challenge_follow
 from detection.contexts import SessionContext
@@ -229,7 +230,7 @@ def _apply(row: _Row, session: ExamSession, change: rules.Change) -> None:
     try:
         with transaction.atomic():
             incident_apply(session=session, change=change, frames=frames)
-    except OSError:
+    except (OSError, KeyServiceError):
         PICTURES_LOST.inc()
         logger.exception("The pictures of incident %s cannot be stored", change.finding_id)
         incident_apply(session=session, change=change, frames={})

@@ -16,7 +16,7 @@ from django.db.models import Exists, OuterRef
 from numpy.typing import NDArray
 from prometheus_client import Counter
 
-from accounts.keys import SealError
+from accounts.keys import KeyServiceError, SealError
 from detection.engine.model import FACE_EMBEDDER
 from detection.engine.policy import DEFAULT_POLICY, Policy, PolicyError
 from enrollment.models import Consent
@@ -137,7 +137,7 @@ def _template(session: ExamSession) -> NDArray[np.float32] | None:
     """Decrypt the candidate's template. One that cannot be read stops the comparison, never the other detectors."""
     try:
         return template_load(session.candidate)
-    except (SealError, ValueError):
+    except (SealError, KeyServiceError, ValueError):
         CONTEXT_FAILURES.labels("template").inc()
         logger.exception("The template for session %s cannot be read: no face is compared with it", session.id)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -11,11 +12,20 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from accounts.admin_base import ReadOnlyAdmin, ReadOnlyInline, link_to_list
-from accounts.audit import candidate_subject
+from accounts.admin_base import (
+    OrganisationScopedAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    coloured,
+    link_to_list,
+    organisation_seen_by,
+)
+from accounts.audit import Actor, candidate_subject
 from accounts.audited_admin import ChangesAudited, OpeningsAudited
+from accounts.models import User
 from enrollment import privacy_admin as privacy_admin  # registers itself
-from enrollment.models import Candidate, Consent, Enrollment, FaceTemplate
+from enrollment.models import Candidate, Consent, DuplicateSearch, DuplicateSuspicion, Enrollment, FaceTemplate
+from enrollment.search_settings import duplicate_search_set, pgvector_is_new_enough, suspicion_decide
 
 
 class EnrolledFilter(admin.SimpleListFilter):
@@ -126,3 +136,79 @@ class ConsentAdmin(ReadOnlyAdmin):
     list_filter = ["version", ("withdrawn_at", admin.EmptyFieldListFilter)]
     search_fields = ["candidate__candidate_id", "version"]
     ordering = ["-recorded_at"]
+
+
+class DuplicateSearchForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What an organisation does about one face under two ids."""
+
+    def clean_mode(self) -> str:
+        mode: str = self.cleaned_data["mode"]
+        if mode != DuplicateSearch.Mode.OFF and not pgvector_is_new_enough():
+            raise forms.ValidationError("This needs pgvector 0.8 or newer: ALTER EXTENSION vector UPDATE.")
+        return mode
+
+
+@admin.register(DuplicateSearch)
+class DuplicateSearchAdmin(OrganisationScopedAdmin):
+    """Per organisation whether the same face under another candidate id is searched at enrolment."""
+
+    form = DuplicateSearchForm
+    list_display = ["organisation", "mode", "similarity_from"]
+    list_select_related = ["organisation"]
+    fields = ["organisation", "mode", "similarity_from"]
+
+    def get_fields(self, request: HttpRequest, obj: DuplicateSearch | None = None) -> list[str]:
+        excluded = self.get_exclude(request, obj)
+        return [field for field in self.fields if field not in excluded]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: DuplicateSearch | None = None) -> list[str]:
+        return [] if obj is None or organisation_seen_by(request) is not None else ["organisation"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # switching off says the same, and is written down
+
+    def save_model(self, request: HttpRequest, obj: DuplicateSearch, form: Any, change: bool) -> None:
+        organisation = organisation_seen_by(request)
+        if organisation is not None:
+            obj.organisation = organisation
+        duplicate_search_set(obj, actor=Actor.of_user(request.user))
+
+
+_DECISIONS = {"Nobody has decided": "warning", "One person": "danger", "Two people": "success"}
+
+
+@admin.register(DuplicateSuspicion)
+class DuplicateSuspicionAdmin(ReadOnlyAdmin):
+    """Faces found under two candidate ids. A person says whether that is one person or two."""
+
+    list_display = ["candidate", "other", "similarity", "decision_shown", "noticed_at", "decided_by", "organisation"]
+    list_select_related = ["candidate", "other", "organisation", "decided_by"]
+    list_filter = ["decision"]
+    search_fields = ["candidate__candidate_id", "other__candidate_id"]
+    ordering = ["-noticed_at"]
+    actions = ["one_person", "two_people"]
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("enrollment.change_duplicatesuspicion")
+
+    @coloured(
+        {"Nobody has decided": "warning", "One person": "danger", "Two people": "success"}, description="decision"
+    )
+    def decision_shown(self, suspicion: DuplicateSuspicion) -> str:
+        return str(suspicion.get_decision_display())
+
+    @admin.action(description="One person under two ids", permissions=["decide"])
+    def one_person(self, request: HttpRequest, suspicions: QuerySet[DuplicateSuspicion]) -> None:
+        self._decide(request, suspicions, DuplicateSuspicion.Decision.SAME)
+
+    @admin.action(description="Two people who look alike", permissions=["decide"])
+    def two_people(self, request: HttpRequest, suspicions: QuerySet[DuplicateSuspicion]) -> None:
+        self._decide(request, suspicions, DuplicateSuspicion.Decision.DIFFERENT)
+
+    def _decide(
+        self, request: HttpRequest, suspicions: QuerySet[DuplicateSuspicion], decision: DuplicateSuspicion.Decision
+    ) -> None:
+        assert isinstance(request.user, User)
+        for suspicion in suspicions:
+            suspicion_decide(suspicion=suspicion, decision=decision, by=request.user)
+        self.message_user(request, f"Decided on {len(suspicions)}.")

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts.models import Organisation
 from accounts.problems import Problem
+from enrollment.galleries import candidate_unprotect
 from enrollment.models import Candidate, Consent, ConsentText
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=1)
@@ -71,7 +72,11 @@ def consent_record(*, candidate: Candidate, given: ConsentGiven) -> Consent:
 
 
 def consents_withdraw(candidate: Candidate) -> int:
-    """Note that the candidate agrees to nothing any more; return how many consents stood. The fact of each stays."""
+    """Note that the candidate agrees to nothing any more; return how many consents stood. The fact of each stays.
+
+    From now on nobody is compared with them: the protected template goes, and comes back with a new consent.
+    """
+    candidate_unprotect(candidate)
     return Consent.objects.filter(candidate=candidate, withdrawn_at=None).update(withdrawn_at=timezone.now())
 
 

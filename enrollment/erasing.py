@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from enrollment.models import Candidate, Enrollment, FaceTemplate
+from django.db.models import Q
+
+from enrollment.galleries import candidate_unprotect
+from enrollment.models import Candidate, DuplicateSuspicion, Enrollment, FaceTemplate
 
 _KINDS: Final = {"enrollment.FaceTemplate": "templates", "enrollment.Enrollment": "enrollments"}
 
@@ -20,6 +23,16 @@ def data_key_destroy(candidate: Candidate) -> int:
     candidate.data_key.delete()  # sets the candidate's reference to NULL
     candidate.data_key = None
     return 1
+
+
+def protected_remove(candidate: Candidate) -> Counter[str]:
+    """Delete what is not sealed under the data key: protected templates, and suspicions of who else somebody is.
+
+    In the transaction that destroys the key, and under ``enrollment.duplicates.search_lock``: nobody who enrols then
+    finds the candidate any more.
+    """
+    suspicions, _ = DuplicateSuspicion.objects.filter(Q(candidate=candidate) | Q(other=candidate)).delete()
+    return Counter(protected_templates=candidate_unprotect(candidate), suspicions=suspicions)
 
 
 def biometrics_remove(candidate: Candidate) -> Counter[str]:

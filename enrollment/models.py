@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
+from pgvector.django import VectorField
 
-from accounts.models import DataKey, Organisation
+from accounts.models import DataKey, Organisation, OrganisationKey, User
 from detection.engine.policy import PolicyError
 from enrollment.accommodations import accommodations_check
 from enrollment.privacy_models import ConsentText, Erasure
@@ -112,3 +113,100 @@ class FaceTemplate(models.Model):
 
     def __str__(self) -> str:
         return f"{self.candidate} ({self.model})"
+
+
+class DuplicateSearchQuerySet(models.QuerySet["DuplicateSearch"]):
+    """Settings of organisations."""
+
+    def active(self) -> DuplicateSearchQuerySet:
+        """Return those that are switched on."""
+        return self.exclude(mode=DuplicateSearch.Mode.OFF)
+
+
+class DuplicateSearch(models.Model):
+    """What an organisation does about one face under two candidate ids. Without a row, or off, nothing is searched."""
+
+    class Mode(models.TextChoices):
+        OFF = "off", "Off: no protected templates are kept"
+        REPORT = "report", "Enrol, and report the suspicion"
+        REFUSE = "refuse", "Refuse until a person has decided"
+
+    organisation = models.OneToOneField(
+        Organisation, on_delete=models.CASCADE, primary_key=True, related_name="duplicate_search"
+    )
+    mode = models.CharField(max_length=8, choices=Mode.choices, default=Mode.OFF)
+    similarity_from = models.FloatField(
+        default=0.98,
+        validators=[MinValueValidator(0.75), MaxValueValidator(1.0)],
+        help_text="Similarity from which two candidates are suspected to be one person. The more candidates there are, "
+        "the higher it must be: docs/keys.md says how many strangers reach it.",
+    )
+
+    objects = DuplicateSearchQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "duplicate searches"
+
+    def __str__(self) -> str:
+        return f"{self.organisation_id} {self.mode}"
+
+
+class Gallery(models.Model):
+    """Protected templates that may be compared: of one organisation, one version of its search key and one model."""
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="galleries")
+    key = models.ForeignKey(OrganisationKey, on_delete=models.RESTRICT, related_name="galleries")
+    model = models.CharField(max_length=64)
+    dimensions = models.PositiveSmallIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "galleries"
+        constraints = [models.UniqueConstraint(fields=["key", "model"], name="gallery_once")]
+
+    def __str__(self) -> str:
+        return f"{self.model} under {self.key}"
+
+
+class ProtectedTemplate(models.Model):
+    """An embedding under the secret rotation of its gallery (``enrollment.transform``), for the search of duplicates.
+
+    Derived from the sealed template, which alone is the truth. The table is partitioned by gallery
+    (``enrollment.galleries``): each has an index of its own, and goes as a whole. Backups can leave it out.
+    """
+
+    pk = models.CompositePrimaryKey("gallery_id", "candidate_id")
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="+", db_index=False)
+    gallery = models.ForeignKey(Gallery, on_delete=models.CASCADE, related_name="templates", db_index=False)
+    candidate = models.ForeignKey(Candidate, on_delete=models.CASCADE, related_name="protected_templates")
+    embedding = VectorField()
+
+    def __str__(self) -> str:
+        return f"{self.candidate_id} in {self.gallery_id}"
+
+
+class DuplicateSuspicion(models.Model):
+    """Two candidates whose faces are alike, for a person to decide on. ``candidate`` enrolled when it was noticed."""
+
+    class Decision(models.TextChoices):
+        OPEN = "open", "Nobody has decided"
+        SAME = "same", "One person"
+        DIFFERENT = "different", "Two people"
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="duplicate_suspicions")
+    candidate = models.ForeignKey(Candidate, on_delete=models.CASCADE, related_name="suspicions")
+    other = models.ForeignKey(Candidate, on_delete=models.CASCADE, related_name="suspicions_of_others")
+    model = models.CharField(max_length=64)
+    similarity = models.FloatField()
+    comparison_score = models.FloatField()
+    noticed_at = models.DateTimeField(default=timezone.now)
+    decision = models.CharField(max_length=16, choices=Decision.choices, default=Decision.OPEN)
+    decided_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["candidate", "other"], name="duplicate_suspicion_once")]
+        indexes = [models.Index(fields=["organisation", "-noticed_at"], name="duplicate_suspicion_recent")]
+
+    def __str__(self) -> str:
+        return f"{self.candidate} and {self.other}"

@@ -199,6 +199,26 @@ class EnrolledSerializer(serializers.Serializer[Any]):
     images = QualitySerializer(many=True, source="enrollment.images")
 
 
+class DuplicateSerializer(serializers.Serializer[Any]):
+    """Another candidate whose face is alike: for a person to look at, and no verdict."""
+
+    candidate_id = serializers.CharField(help_text="Of the other candidate.")
+    similarity = serializers.FloatField(min_value=0, max_value=1, help_text="Calibrated to 0 to 1.")
+    comparison_score = serializers.FloatField(help_text="As the model gives it, -1 to 1.")
+    noticed_at = serializers.DateTimeField()
+    decision = serializers.ChoiceField(
+        choices=["open", "same"], help_text="What a person decided: nothing yet, or that both are one person."
+    )
+
+
+class PlatformEnrolledSerializer(EnrolledSerializer):
+    """An enrolment that was made, as the platform is told; the candidate's page is not told of duplicates."""
+
+    duplicates = DuplicateSerializer(
+        many=True, help_text="Whose faces are alike; empty where the organisation does not search."
+    )
+
+
 class EnrollmentSerializer(serializers.Serializer[Any]):
     """What is known of a candidate's enrolment: never the embedding."""
 
@@ -207,6 +227,7 @@ class EnrollmentSerializer(serializers.Serializer[Any]):
     model = serializers.CharField()
     consent = ConsentSerializer(source="enrollment.consent")
     images = QualitySerializer(many=True, source="enrollment.images")
+    duplicates = DuplicateSerializer(many=True, help_text="Whose faces are alike, and nobody said they are two people.")
 
 
 class VerifiedSerializer(serializers.Serializer[Any]):

@@ -14,18 +14,30 @@ from accounts.models import Organisation
 from accounts.problems import Problem
 from detection.engine.adapters.arcface import similarity_of
 from enrollment.consents import ConsentGiven, consent_record, has_consented
+from enrollment.duplicates import (
+    Duplicate,
+    DuplicateRefusedError,
+    Probe,
+    duplicates_find,
+    duplicates_of,
+    enrolled_protect,
+    search_lock,
+    search_prepare,
+)
 from enrollment.embedding import images_embed
 from enrollment.gate import combine, readings_require_good, readings_require_one_person
 from enrollment.models import Candidate, Enrollment, FaceTemplate, is_external_id
 from enrollment.templates import candidate_data_key, template_load, template_store
 
 __all__ = [
+    "DuplicateRefusedError",
     "Enrolled",
     "Verified",
     "candidate_data_key",
     "candidate_enroll",
     "candidate_find",
     "candidate_verify",
+    "duplicates_of",
     "enrollment_find",
     "template_load",
 ]
@@ -35,11 +47,15 @@ ENROLLMENTS = Counter("sdproctor_enrollments_total", "Enrolments made.", ["kind"
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """An enrolment that has just been made. ``replaced``: there was a template before."""
+    """An enrolment that has just been made. ``replaced``: there was a template before.
+
+    ``duplicates``: whom the face resembles, where the organisation has that searched. Not for the candidate's eyes.
+    """
 
     enrollment: Enrollment
     model: str
     replaced: bool
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +101,18 @@ def candidate_enroll(
     """Make the candidate's template of one to five pictures; any template before is replaced, the data key kept.
 
     ``only_first`` refuses to replace (``already_enrolled``). Also raises ``Problem``: ``consent_invalid``, one of the
-    gate's codes, ``faces_differ``, ``workers_unavailable``, ``erasure_running``.
+    gate's codes, ``faces_differ``, ``workers_unavailable``, ``erasure_running``, and ``DuplicateRefusedError``
+    (``duplicate_suspected``), of which the candidate, the consent and the suspicion stay on record.
     """
     consent.require_valid()
     consent.require_acceptable(organisation)
     readings = images_embed(images)
     readings_require_good(readings)
     readings_require_one_person(readings, threshold=settings.FACE_MATCH_THRESHOLD)
+    probe = Probe.of(combine(readings), readings)
+    search_prepare(organisation=organisation, probe=probe)
     with transaction.atomic():
+        setting = search_lock(organisation)
         Candidate.objects.get_or_create(organisation=organisation, candidate_id=candidate_id)
         candidate = Candidate.objects.select_for_update().get(organisation=organisation, candidate_id=candidate_id)
         if candidate.erasures.filter(finished_at=None).exists():
@@ -100,15 +120,21 @@ def candidate_enroll(
         replaced = FaceTemplate.objects.filter(candidate=candidate).exists()
         if replaced and only_first:
             raise Problem("already_enrolled", f"Candidate '{candidate_id}' has enrolled already.")
-        enrollment = Enrollment.objects.create(
-            organisation=organisation,
-            candidate=candidate,
-            consent=consent_record(candidate=candidate, given=consent),
-            images=[reading.quality for reading in readings],
-        )
-        template_store(enrollment=enrollment, embedding=combine(readings), model=readings[0].model)
+        consented = consent_record(candidate=candidate, given=consent)
+        found = duplicates_find(setting=setting, candidate=candidate, probe=probe)
+        if not found.refuses:
+            enrollment = Enrollment.objects.create(
+                organisation=organisation,
+                candidate=candidate,
+                consent=consented,
+                images=[reading.quality for reading in readings],
+            )
+            template_store(enrollment=enrollment, embedding=probe.embedding, model=probe.model)
+            enrolled_protect(candidate=candidate, found=found, probe=probe)
+    if found.refuses:
+        raise DuplicateRefusedError(found.duplicates)
     ENROLLMENTS.labels("renewed" if replaced else "first").inc()
-    return Enrolled(enrollment, readings[0].model, replaced)
+    return Enrolled(enrollment, probe.model, replaced, found.duplicates)
 
 
 def candidate_verify(*, organisation: Organisation, candidate_id: str, image: bytes, threshold: float) -> Verified:

@@ -1,4 +1,4 @@
-"""The worker's part of enrolling: read pictures, say what is wrong with them, embed the face."""
+"""The worker's part of enrolling: read pictures, say what is wrong with them, embed the face; keep the galleries."""
 
 from __future__ import annotations
 
@@ -14,12 +14,22 @@ from detection.engine.detectors.identity import MODEL_NAME
 from detection.engine.media import ImageError, decode_image
 from detection.engine.pipeline import Pipeline
 from detection.worker import get_engine
+from enrollment import gallery_keeping
 from enrollment.embedding import TASK_EMBED, ImageProblem, ImageReading, images_fetch, readings_send
+from enrollment.search_settings import TASK_GALLERIES_SWEEP
 
 logger = logging.getLogger(__name__)
 
 _SOFT_LIMIT_S: Final = 0.75 * settings.ENROLL_TIMEOUT_S
 """Then the pictures are refused. A decoder that does not even notice is killed once nobody waits for it any more."""
+
+_PROTECTED_AT_ONCE: Final = 5000
+
+
+@shared_task(name=TASK_GALLERIES_SWEEP, ignore_result=True)
+def galleries_sweep() -> None:
+    """Protect templates that lack it, finish rotations of search keys, and drop galleries nobody searches any more."""
+    gallery_keeping.galleries_sweep(most=_PROTECTED_AT_ONCE)
 
 
 @shared_task(name=TASK_EMBED, soft_time_limit=_SOFT_LIMIT_S, time_limit=settings.ENROLL_TIMEOUT_S)

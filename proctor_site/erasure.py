@@ -27,8 +27,9 @@ from accounts.problems import Problem
 from accounts.receipts import receipt_sign
 from alerts.models import Evidence
 from enrollment.consents import consents_withdraw
-from enrollment.erasing import biometrics_remove, data_key_destroy
-from enrollment.models import Candidate, Erasure, is_external_id
+from enrollment.duplicates import search_lock
+from enrollment.erasing import biometrics_remove, data_key_destroy, protected_remove
+from enrollment.models import Candidate, DuplicateSuspicion, Erasure, is_external_id
 from proctor_site.removal import evidence_files_remove, frames_forget, log_entries_remove, sessions_remove
 from sessions.ending import sessions_end
 from sessions.holds import holds_require_none
@@ -101,6 +102,7 @@ def _begin(organisation: Organisation, candidate_id: str, kind: Kind, actor: Act
     if not is_external_id(candidate_id):
         return None
     with transaction.atomic():
+        search_lock(organisation)
         rows = Candidate.objects.select_for_update(of=("self",)).select_related("data_key")
         candidate = rows.filter(organisation=organisation, candidate_id=candidate_id).first()
         if candidate is None:
@@ -122,6 +124,7 @@ def _begin(organisation: Organisation, candidate_id: str, kind: Kind, actor: Act
             erasure.kind = kind
         gone = Tally(erasure.erased)
         gone["data_keys"] += data_key_destroy(candidate)
+        gone += protected_remove(candidate)
         only = erasure.kind == Kind.ENROLLMENT
         gone["sessions_ended"] += len(sessions_end(candidate=candidate, reason="erased", biometric_only=only))
         erasure.erased = dict(gone)
@@ -130,7 +133,12 @@ def _begin(organisation: Organisation, candidate_id: str, kind: Kind, actor: Act
 
 
 def _has_biometrics(candidate: Candidate) -> bool:
-    return candidate.data_key_id is not None or candidate.enrollments.exists() or hasattr(candidate, "face_template")
+    return (
+        candidate.data_key_id is not None
+        or candidate.enrollments.exists()
+        or hasattr(candidate, "face_template")
+        or DuplicateSuspicion.objects.filter(candidate=candidate).exists()
+    )
 
 
 def _finish(erasure: Erasure) -> Erasure:

@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from accounts.auth import REALM
+from accounts.kek import KeyServiceError
 from accounts.problems import CODES, CONTENT_TYPE, Problem
 from proctor_site.answers import problem_page
 
@@ -103,6 +104,7 @@ _TRANSLATIONS: Final[tuple[tuple[Any, Callable[[Any], Problem]], ...]] = (
     (drf.Throttled, _throttled),
     ((OperationalError, InterfaceError), _away("database_unavailable")),
     ((RedisError, BrokerError), _away("queue_unavailable")),
+    (KeyServiceError, _away("keys_unavailable")),
 )
 
 

@@ -18,6 +18,7 @@ _SIDEBAR: Final = {
         ("Candidates", "person", "enrollment.Candidate"),
         ("Consents", "handshake", "enrollment.Consent"),
         ("Consent texts", "article", "enrollment.ConsentText"),
+        ("Suspected duplicates", "content_copy", "enrollment.DuplicateSuspicion"),
         ("Exams", "school", "exam_sessions.Exam"),
         ("Policies", "tune", "exam_sessions.Policy"),
     ],
@@ -37,6 +38,7 @@ _SIDEBAR: Final = {
         ("People", "group", "accounts.User"),
         ("Groups", "groups", "auth.Group"),
         ("API keys", "key", "accounts.APIKey"),
+        ("Duplicate search", "person_search", "enrollment.DuplicateSearch"),
     ],
 }
 """What lies where: title, icon and model of each list."""

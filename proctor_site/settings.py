@@ -197,6 +197,7 @@ CELERY_TASK_ROUTES: dict[str, dict[str, Any]] = {
     messages.TASK_CLOSE_SESSION: {"queue": messages.QUEUE_AUDIO},
     "detection.*": {"queue": messages.QUEUE_SWEEPS},  # all others of detection; routes are tried in this order
     "sessions.*": {"queue": messages.QUEUE_SWEEPS},
+    "enrollment.galleries_sweep": {"queue": messages.QUEUE_SWEEPS},  # nobody waits for it
     "enrollment.*": {"queue": messages.QUEUE_ENROLLMENT},
     "alerts.rescore": {"queue": messages.QUEUE_SWEEPS},  # computes, and must not hold up deliveries
     "alerts.*": {"queue": messages.QUEUE_ALERTS},
@@ -206,6 +207,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "detection-sweep": {"task": "detection.sweep", "schedule": 2.0, "options": {"expires": 10}},
     "detection-fill-gaps": {"task": "detection.fill_gaps", "schedule": 15.0, "options": {"expires": 30}},
     "detection-partitions": {"task": "detection.make_partitions", "schedule": 86400.0, "options": {"expires": 3600}},
+    "galleries-sweep": {"task": "enrollment.galleries_sweep", "schedule": 300.0, "options": {"expires": 300}},
     "sessions-sweep": {"task": "sessions.sweep", "schedule": 10.0, "options": {"expires": 20}},
     "alerts-sweep": {"task": "alerts.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "alerts-rescore": {"task": "alerts.rescore", "schedule": 5.0, "options": {"expires": 5}},
@@ -218,6 +220,12 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
 JOIN_TOKEN_KEY = env.required("JOIN_TOKEN_KEY")
 JOIN_GRACE_S = env.int("JOIN_GRACE_S", default=900)
 KEY_ENCRYPTION_KEYS = env.required("KEY_ENCRYPTION_KEYS")
+VAULT_ADDR = env.str("VAULT_ADDR", default="")
+VAULT_TOKEN = env.optional("VAULT_TOKEN")
+VAULT_TOKEN_FILE = env.str("VAULT_TOKEN_FILE", default="")
+VAULT_TRANSIT_MOUNT = env.str("VAULT_TRANSIT_MOUNT", default="transit")
+VAULT_NAMESPACE = env.str("VAULT_NAMESPACE", default="")
+VAULT_CACERT = env.str("VAULT_CACERT", default="")
 FACE_MATCH_THRESHOLD = env.float("FACE_MATCH_THRESHOLD", default=0.75)
 MODEL_DEVICE = env.str("MODEL_DEVICE", default="cpu")
 WEIGHTS_DIR = BASE_DIR / env.str("WEIGHTS_DIR", default="var/weights")

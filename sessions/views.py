@@ -141,6 +141,7 @@ class SessionEnrollView(APIView):
             "already_enrolled",
             "consent_invalid",
             "faces_differ",
+            "duplicate_suspected",
             *TOKEN_CODES,
             *GATE_CODES,
             body=True,

@@ -114,7 +114,7 @@ class SubscriptionAdmin(ChangesAudited, OrganisationScopedAdmin):
     def save_model(self, request: HttpRequest, obj: Subscription, form: Any, change: bool) -> None:
         form.sealed(obj)
         if change:  # the deliveries write to the row meanwhile
-            configuration_save(obj)
+            configuration_save(obj, with_secrets=bool(form.cleaned_data["new_secret"]))
             if obj.enabled:
                 breaker_reset(obj)
         else:

@@ -8,9 +8,12 @@ import subprocess
 import sys
 import uuid
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+from django.db.transaction import TransactionManagementError
 
 from accounts import keys
 from accounts.keys import SealError
@@ -18,6 +21,7 @@ from accounts.models import DataKey, KeyCheck
 from tests.factories import make_organisation
 
 SECRET = b"an embedding, say"
+PURPOSE = keys.PURPOSE_DATA_KEY
 
 
 def encoded(fill: bytes = b"k") -> str:
@@ -90,17 +94,17 @@ class TestDataKey:
 @pytest.mark.django_db
 class TestKeyEncryptionKeys:
     def test_the_first_key_seals_and_all_open(self, settings: Any) -> None:
-        old = keys.seal_secret(SECRET, purpose="p", row="1")
+        old = keys.seal_secret(SECRET, purpose=PURPOSE, row="1")
         settings.KEY_ENCRYPTION_KEYS = f"second:{encoded(b'2')},first:{encoded(b'1')}"
-        new = keys.seal_secret(SECRET, purpose="p", row="1")
+        new = keys.seal_secret(SECRET, purpose=PURPOSE, row="1")
         assert (keys.key_id_of(old), keys.key_id_of(new)) == ("first", "second")
-        assert [keys.open_secret(sealed, purpose="p", row="1") for sealed in (old, new)] == [SECRET, SECRET]
+        assert [keys.open_secret(sealed, purpose=PURPOSE, row="1") for sealed in (old, new)] == [SECRET, SECRET]
 
     def test_a_key_that_is_gone_is_named(self, settings: Any) -> None:
-        sealed = keys.seal_secret(SECRET, purpose="p", row="1")
+        sealed = keys.seal_secret(SECRET, purpose=PURPOSE, row="1")
         settings.KEY_ENCRYPTION_KEYS = f"second:{encoded(b'2')}"
         with pytest.raises(SealError, match="'first'"):
-            keys.open_secret(sealed, purpose="p", row="1")
+            keys.open_secret(sealed, purpose=PURPOSE, row="1")
 
     def test_a_missing_key_is_refused_by_its_id(self, settings: Any) -> None:
         keys.keys_verify()
@@ -121,12 +125,45 @@ class TestKeyEncryptionKeys:
             keys.data_key_create(organisation=make_organisation())
         assert not DataKey.objects.exists()
 
+    def test_what_no_app_would_wrap_anew_is_not_sealed(self) -> None:
+        with pytest.raises(LookupError, match="sealed_columns"):
+            keys.seal_secret(SECRET, purpose="p", row="1")
+
     def test_a_key_that_never_sealed_may_go(self, settings: Any) -> None:
         settings.KEY_ENCRYPTION_KEYS = f"first:{encoded(b'1')},spare:{encoded(b'2')}"
         keys.keys_verify()
         settings.KEY_ENCRYPTION_KEYS = f"first:{encoded(b'1')}"
         keys.keys_verify()
         assert list(KeyCheck.objects.values_list("kek_id", flat=True)) == ["first"]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestWithoutATransaction:
+    def test_nothing_is_sealed_that_rotation_could_overlook(self) -> None:
+        with pytest.raises(TransactionManagementError):
+            keys.seal_secret(SECRET, purpose=PURPOSE, row="1")
+
+    @pytest.mark.parametrize("command", ["daphne", "celery", "serve_alerts"])
+    def test_a_process_with_another_key_does_not_start_and_names_it(self, command: str) -> None:
+        keys.keys_verify()
+        commands = {
+            "daphne": ["-m", "daphne", "-p", "0", "proctor_site.asgi:application"],
+            "celery": ["-m", "celery", "-A", "proctor_site", "worker", "-P", "solo", "-Q", "nothing"],
+            "serve_alerts": ["manage.py", "serve_alerts"],
+        }
+        name = connection.settings_dict["NAME"]
+        url = urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
+        for configured, told in (
+            (f"other:{encoded(b'2')}", "lacks the key 'first'"),
+            (f"first:{encoded(b'2')}", "the key 'first' is not the one"),
+        ):
+            done = subprocess.run(
+                [sys.executable, *commands[command]],
+                env=os.environ | {"KEY_ENCRYPTION_KEYS": configured, "DATABASE_URL": url},
+                capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+            assert done.returncode != 0
+            assert told in done.stderr
 
 
 @pytest.mark.parametrize(

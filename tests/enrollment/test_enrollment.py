@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 def test_the_answer_tells_how_not_what(client: APIClient, organisation: Organisation) -> None:
     make_enrolled_candidate(organisation, "ada")
     answer = client.get("/api/v1/enroll/ada").json()
-    assert set(answer) == {"candidate_id", "enrolled_at", "model", "consent", "images"}
+    assert set(answer) == {"candidate_id", "enrolled_at", "model", "consent", "images", "duplicates"}
     assert (answer["model"], answer["consent"]["version"]) == ("sface-2021dec", "2026-01")
     assert answer["images"][0]["width_px"] == 160.0
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts.apps import keys_verify_at_start
 from alerts.rpc.server import Config, ListenError, serve
 from alerts.rpc.tls import TLSFiles, TLSFilesError
 
@@ -19,6 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         try:
+            keys_verify_at_start()
             asyncio.run(serve(configured()))
         except (ListenError, TLSFilesError, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from None

@@ -180,7 +180,8 @@ function enrolFailed(error) {
   if (!(error instanceof ApiError)) throw error;
   if (error.code === "already_enrolled") return enrolled();
   if (ENDED.has(error.code) || error.status === 401 || error.status === 403) return stopBecause(error);
-  view.showEnrolProblem([...enrolSentences(error), text("enrol.again")]);
+  const again = error.code === "duplicate_suspected" ? [] : [text("enrol.again")];
+  view.showEnrolProblem([...enrolSentences(error), ...again]);
 }
 
 /** Say kindly what is wrong; the same thing wrong with three pictures is said once. */

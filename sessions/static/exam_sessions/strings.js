@@ -101,6 +101,7 @@ const STRINGS = {
   "enrol.problem.image_too_large": "The camera’s pictures are too large to be sent. Choose a lower resolution.",
   "enrol.problem.face_turned": "Your face is turned away. Look straight into the camera.",
   "enrol.problem.faces_differ": "The pictures do not seem to show the same person. Please take them again, alone.",
+  "enrol.problem.duplicate_suspected": "The pictures cannot be accepted yet: somebody has to look at them first. Please contact your examiner.",
   "enrol.problem.image_invalid": "The picture could not be read. Please take it again.",
   "enrol.problem.workers_unavailable": "The service is busy for a moment. Please try again shortly.",
   "enrol.problem.queue_unavailable": "The service is busy for a moment. Please try again shortly.",
