@@ -26,8 +26,8 @@ from tests.alerts.builders import jpeg
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_client")]
 
 HARMLESS = {
-    "before", "delivered", "event_type", "limit", "min_severity", "ordering", "page", "page_size", "search", "signature",
-    "since", "state", "technical", "until", "format", "lang",
+    "before", "delivered", "event_type", "limit", "min_severity", "ordering", "page", "page_size", "search",
+    "signature", "since", "state", "technical", "until", "format", "lang",
 }  # fmt: skip
 """Parameters of a query that name nothing that is anybody's."""
 PUBLIC = {"version": ["1.0", "1.1"], "name": ["alert-1.1.json"], "rest": ["nowhere"]}
@@ -114,7 +114,7 @@ def test_no_address_shows_or_changes_what_is_another_tenants(
     tenant: Tenant, intruder: Intruder, caller: str, settings: Any
 ) -> None:
     settings.ENROLL_TIMEOUT_S = 0.05  # nobody looks at pictures here
-    settings.RATE_LIMITS = {name: "100000/min" for name in settings.RATE_LIMITS}
+    settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS, "100000/min")
     client = callers(intruder)[caller]
     given = {**PUBLIC, **tenant.given}
     body, before = body_of(tenant), rows_of(tenant)

@@ -1,4 +1,4 @@
-"""Two tenants: one that has a row of every kind, and one that has a key, a person and a session and tries the first's."""
+"""Two tenants: one that has a row of every kind, and one that has a key, a person and a session, and intrudes."""
 
 from __future__ import annotations
 
