@@ -15,6 +15,7 @@ from accounts.admin_base import OrganisationScopedAdmin, organisation_seen_by
 from accounts.audit import Actor, audit_write
 from accounts.models import User
 from accounts.roles import grantable
+from accounts.sign_in.second_factor import second_factor_reset
 
 _ABOVE = ("is_superuser", "user_permissions", "organisation")
 """What only a superuser may give: whoever may change people must not be able to make themselves more."""
@@ -34,6 +35,7 @@ class UserAdmin(BaseUserAdmin, OrganisationScopedAdmin):  # type: ignore[type-ar
     list_filter = ["is_staff", "is_active", "groups"]
     search_fields = ["username", "email", "first_name", "last_name"]
     readonly_fields = ["last_login", "date_joined"]
+    actions = ["reset_second_factor"]
     fieldsets = [
         (None, {"fields": ["username", "password", "organisation"]}),
         ("Person", {"fields": ["first_name", "last_name", "email"]}),
@@ -76,6 +78,17 @@ class UserAdmin(BaseUserAdmin, OrganisationScopedAdmin):  # type: ignore[type-ar
             assert isinstance(request.user, User)
             kwargs["queryset"] = grantable(request.user)
         return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    @admin.action(description="Reset the second factor", permissions=["change"])
+    def reset_second_factor(self, request: HttpRequest, people: QuerySet[User]) -> None:
+        """Let people who have lost their telephone sign in with the password alone, to set up another."""
+        allowed = [person for person in people.select_related("organisation") if _may_all_of(request, person)]
+        done = 0
+        for person in allowed:
+            if second_factor_reset(person):
+                _tell(request, person, "second_factor.reset", {})
+                done += 1
+        self.message_user(request, f"Reset the second factor of {done} people.")
 
     @admin.display(description="roles")
     def roles(self, person: User) -> str:

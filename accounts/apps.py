@@ -21,8 +21,11 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         """Refuse to start with key-encryption keys that cannot be used."""
         from accounts import keys, limits, roles, schema  # noqa: F401  # models are there only now; schema registers itself
+        from accounts.sign_in import second_factor, told
 
         keys.key_ring()
+        second_factor.required_parse(settings.REQUIRE_SECOND_FACTOR)
+        told.connect()
         for name in settings.RATE_LIMITS:
             limits.rate_parse(name)
         post_migrate.connect(roles.roles_write, dispatch_uid="accounts.roles")

@@ -81,5 +81,6 @@ UNFOLD: Final[dict[str, Any]] = {
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("accounts/admin.css")],
     "BORDER_RADIUS": "6px",
+    "ACCOUNT": {"navigation": [{"title": "Second factor", "link": lambda request: reverse("mfa_index")}]},
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": sidebar},
 }

@@ -47,7 +47,7 @@ ACTIONS: dict[Role, set[str]] = {
     Role.REVIEWER: {"dismiss"},
     Role.AUDITOR: set(),
     Role.INTEGRATOR: {"revoke", "resend", "delete_selected"},
-    Role.ADMINISTRATOR: {"end", "dismiss", "revoke", "resend", "delete_selected"},
+    Role.ADMINISTRATOR: {"end", "dismiss", "revoke", "resend", "delete_selected", "reset_second_factor"},
 }
 PAGES = {"AuditEntry"}
 """Pages of models that other parts may add; ``test_the_audit_log_is_for_auditors`` looks at them."""
