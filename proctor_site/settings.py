@@ -54,7 +54,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_prometheus",
     "accounts",
-    "axes",  # after accounts, which tells of a failed sign-in before axes locks somebody out for it
+    "axes",
     "allauth",  # after accounts, whose templates come before its own
     "allauth.account",
     "allauth.socialaccount",
@@ -118,7 +118,7 @@ WHITENOISE_USE_FINDERS = True
 X_FRAME_OPTIONS = "DENY"
 
 # --- Signing in (docs/access.md) --------------------------------------------------------------------------------------
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.sign_in.lockout.LockoutBackend", "django.contrib.auth.backends.ModelBackend"]
 REQUIRE_SECOND_FACTOR = env.list("REQUIRE_SECOND_FACTOR", default=[])
 SESSION_HOURS = sign_in.positive("SESSION_HOURS", env.int("SESSION_HOURS", default=12))
 SESSION_IDLE_MINUTES = sign_in.positive("SESSION_IDLE_MINUTES", env.int("SESSION_IDLE_MINUTES", default=120))

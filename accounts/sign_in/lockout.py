@@ -11,6 +11,8 @@ import hashlib
 from datetime import timedelta
 from typing import Any, Final
 
+from axes.backends import AxesStandaloneBackend
+from axes.exceptions import AxesBackendPermissionDenied
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -18,6 +20,23 @@ from django.shortcuts import render
 from accounts import limits
 
 TOO_MANY: Final = 429
+_LOCKED: Final = "_was_locked_out"
+
+
+class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]
+    """Refuses who is locked out before a password is looked at, and notes that on the request."""
+
+    def authenticate(self, request: HttpRequest, *args: Any, **credentials: Any) -> None:
+        try:
+            super().authenticate(request, *args, **credentials)
+        except AxesBackendPermissionDenied:
+            setattr(request, _LOCKED, True)
+            raise
+
+
+def was_locked_out(request: HttpRequest) -> bool:
+    """Tell whether somebody was locked out when they tried, rather than by this try."""
+    return bool(getattr(request, _LOCKED, False))
 
 
 def address_of(request: HttpRequest) -> str | None:

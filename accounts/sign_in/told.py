@@ -5,30 +5,27 @@ A wrong password for a name that nobody has belongs to no organisation: only the
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from allauth.mfa import signals as mfa
 from allauth.mfa.models import Authenticator
+from axes.signals import user_locked_out
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.http import HttpRequest
 
 from accounts.audit import Actor, audit_write
 from accounts.models import AuditEntry, User
-from accounts.sign_in import lifetime
-from accounts.sign_in.lockout import address_of
+from accounts.sign_in import lifetime, lockout
 
-_COUNTED = "_sign_in_failure_counted"
+_TOLD: Final = "_sign_in_failure_told"
 
 
 def connect() -> None:
     """Listen."""
-    user_login_failed.connect(_failed, weak=False)
-    # Imported only now, because it listens by being imported: a failure is told before the lockout that it brings.
-    from axes.signals import user_locked_out
-
     for signal, receiver in (
         (user_logged_in, _signed_in),
         (user_logged_out, _signed_out),
+        (user_login_failed, _failed),
         (user_locked_out, _locked_out),
         (mfa.authenticator_added, _factor("second_factor.added")),
         (mfa.authenticator_removed, _factor("second_factor.removed")),
@@ -40,8 +37,8 @@ def connect() -> None:
 
 def tell(person: User, action: str, request: HttpRequest | None = None, **details: Any) -> None:
     """Write an entry that a person did something to their own sign-in."""
-    if request is not None and address_of(request):
-        details["address"] = address_of(request)
+    if request is not None and (address := lockout.address_of(request)):
+        details["address"] = address
     audit_write(
         organisation=person.organisation,
         actor=Actor(AuditEntry.ActorKind.PERSON, person.get_username()),
@@ -66,16 +63,25 @@ def _signed_out(sender: Any, request: HttpRequest, user: User | None, **_: Any) 
 
 
 def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
-    if request is None or getattr(request, "axes_locked_out", False):
-        return  # whoever is locked out was told of when it began
-    setattr(request, _COUNTED, True)
-    if person := _named(credentials.get("username")):
-        tell(person, "sign_in.failed", request)
+    if request is not None:
+        _tell_failure(request, credentials.get("username"))
 
 
 def _locked_out(sender: Any, request: HttpRequest, username: str | None = None, **_: Any) -> None:
-    if getattr(request, _COUNTED, False) and (person := _named(username)):
+    """Tell of the failure first, whose signal may be on its way still; of tries while locked out tell nothing."""
+    if lockout.was_locked_out(request):
+        return
+    _tell_failure(request, username)
+    if person := _named(username):
         tell(person, "sign_in.locked_out", request)
+
+
+def _tell_failure(request: HttpRequest, username: object) -> None:
+    if lockout.was_locked_out(request) or getattr(request, _TOLD, False):
+        return
+    setattr(request, _TOLD, True)
+    if person := _named(username):
+        tell(person, "sign_in.failed", request)
 
 
 def _named(username: object) -> User | None:
