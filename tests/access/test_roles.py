@@ -78,7 +78,9 @@ def signed_in(user: User) -> Client:
 
 
 def registered() -> dict[str, Any]:
-    return {model.__name__: (model, page) for model, page in admin.site._registry.items() if model.__name__ not in PAGES}
+    return {
+        model.__name__: (model, page) for model, page in admin.site._registry.items() if model.__name__ not in PAGES
+    }
 
 
 def url(model: Any, page: str, *arguments: object) -> str:

@@ -125,9 +125,7 @@ def test_nothing_is_asked_without_the_password_before(person: User) -> None:
     assert (answer.status_code, answer["Location"]) == (302, "/admin/login/")
 
 
-def test_secrets_are_sealed_in_the_database_and_sealed_anew_under_a_new_key(
-    person: User, settings: Any
-) -> None:
+def test_secrets_are_sealed_in_the_database_and_sealed_anew_under_a_new_key(person: User, settings: Any) -> None:
     secret, recovery = give_second_factor(person)
     stored = str(list(Authenticator.objects.values_list("data", flat=True)))
     assert not any(plain in stored for plain in (secret, *recovery))

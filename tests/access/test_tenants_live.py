@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
 import pytest
+from django.contrib.auth.models import Group
+from django.contrib.sessions.models import Session
 
+from accounts.models import Organisation, User
+from accounts.roles import Role
+from alerts import sockets
 from alerts.models import Alert
 from alerts.routing import websocket_urlpatterns
 from alerts.rpc import alerts_pb2
+from tests.access.people import PASSWORD
 from tests.access.world import Intruder, Tenant, make_intruder, make_tenant
 from tests.alerts import builders
 from tests.alerts.builders import on_db
 from tests.alerts.dialling import dial_path, headers_of, hear, opened, refused
 from tests.alerts.grpc_peers import admitted, refusal, serving, silent, subscribe
+from tests.factories import make_user
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -114,3 +122,61 @@ async def test_the_first_tenant_itself_hears_it(tenant: Tenant) -> None:
         told = await take(call, await on_db(Alert.objects.filter(organisation=tenant.organisation).count)())
         assert tenant.given["event_id"][0] in {alert.event_id for alert in told}
         call.cancel()
+
+
+# --- Sockets, by role and while a sign-in lasts -----------------------------------------------------------------------
+def _person(role: Role, owner: Organisation) -> User:
+    user = make_user(owner)
+    user.groups.add(Group.objects.get(name=role.value))
+    return user
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_a_role_hears_what_it_sees(tenant: Tenant, role: Role) -> None:
+    user = await on_db(_person)(role, tenant.organisation)
+    proctors = dial_path("/api/v1/proctor/ws", headers=await headers_of(user))
+    if role is Role.INTEGRATOR:  # sees sessions and no incidents
+        assert await refused(proctors) == (4403, "permission_denied")
+        return
+    async with opened(proctors) as socket:
+        assert (await hear(socket))["type"] == "ready"
+        alert = (await on_db(builders.apply)(tenant.session, frames={"f1": (builders.ONSET, builders.jpeg())})).payload
+        while (told := await hear(socket))["type"] != "alert":
+            pass
+        assert told["data"]["event_id"] == alert["event_id"]
+        assert ("signature=" in str(told)) == (role is not Role.AUDITOR)
+
+
+async def _ends(socket: Any) -> int:
+    async with asyncio.timeout(10):
+        while (told := await socket.receive_output(timeout=10))["type"] != "websocket.close":
+            pass
+    return int(told["code"])
+
+
+@pytest.mark.parametrize("what", ["password", "time", "second factor", "deactivated", "signed out"])
+async def test_an_open_socket_ends_with_the_sign_in(
+    intruder: Intruder, what: str, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setattr(sockets, "RECHECK_S", 0.2)
+    async with opened(dial_path("/api/v1/proctor/ws", headers=await headers_of(intruder.user))) as socket:
+        assert (await hear(socket))["type"] == "ready"
+
+        def change() -> None:
+            person = User.objects.get(pk=intruder.user.pk)
+            if what == "password":
+                person.set_password("another-Long-2")
+            elif what == "time":
+                settings.SESSION_HOURS = 0
+            elif what == "second factor":
+                person.set_password(PASSWORD)
+                person.save()
+                settings.REQUIRE_SECOND_FACTOR = ["all"]
+            elif what == "deactivated":
+                person.is_active = False
+            else:
+                Session.objects.all().delete()
+            person.save()
+
+        await on_db(change)()
+        assert await _ends(socket) in {4401, 4403}
