@@ -111,7 +111,7 @@ class UserAdmin(BaseUserAdmin, OrganisationScopedAdmin):  # type: ignore[type-ar
             },
         )
 
-    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002
         answer = super().user_change_password(request, id, form_url)
         if request.method == "POST" and answer.status_code == 302 and (person := self.get_object(request, id)):
             _tell(request, person, "person.password_set", {})

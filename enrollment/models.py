@@ -115,7 +115,7 @@ class FaceTemplate(models.Model):
 
 
 class FailedVerifications(models.Model):
-    """How often in a row a candidate was not recognised, and until when nobody is compared (``enrollment.attempts``)."""
+    """How often in a row a candidate was not recognised, and how long nobody is compared (``enrollment.attempts``)."""
 
     candidate = models.OneToOneField(
         Candidate, on_delete=models.CASCADE, primary_key=True, related_name="failed_verifications"

@@ -77,6 +77,7 @@ UNFOLD: Final[dict[str, Any]] = {
     "SITE_HEADER": "SD Proctor",
     "SITE_SUBHEADER": "A person decides",
     "SITE_SYMBOL": "visibility",
+    "SITE_URL": None,  # there is no other site to return to
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("accounts/admin.css")],

@@ -82,7 +82,10 @@ def _roles(given: object) -> frozenset[Role]:
 
 
 def person_of(claims: Claims) -> User:
-    """Return the person, made at the first sign-in, with the roles that the provider tells; raise ``SignInRefusedError``."""
+    """Return the person, made at the first sign-in, with the roles that the provider tells.
+
+    Raises ``SignInRefusedError`` for who gets no role here, was deactivated, or has moved to another organisation.
+    """
     organisation = Organisation.objects.filter(slug=claims.organisation.replace("\x00", "")).first()
     if organisation is None:
         raise SignInRefusedError("The provider names no organisation that is known here.")

@@ -14,6 +14,7 @@ from typing import Any, Final
 from axes.backends import AxesStandaloneBackend
 from axes.exceptions import AxesBackendPermissionDenied
 from django.conf import settings
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -70,7 +71,7 @@ def cool_off(request: HttpRequest | None = None) -> timedelta:
 def refused(request: HttpRequest, wait_s: int) -> HttpResponse:
     """Answer with a page that says when to come back."""
     minutes = -(-wait_s // 60)
-    told = {"title": "Too many attempts", "site_title": "SD Proctor", "wait_s": wait_s, "minutes": minutes}
+    told = {**admin.site.each_context(request), "title": "Too many attempts", "wait_s": wait_s, "minutes": minutes}
     answer = render(request, "accounts/locked_out.html", told, status=TOO_MANY)
     answer["Retry-After"] = str(wait_s)
     return answer

@@ -20,6 +20,7 @@ from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAu
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.conf import settings
+from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -117,7 +118,7 @@ class Adapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         raise ImmediateHttpResponse(perform_login(request, person, redirect_url=reverse("admin:index")))
 
     def _verified(self, token: str, nonce: str | None) -> dict[str, Any]:
-        """Return a token's claims; raise ``OAuth2Error`` unless the provider has signed it for us, now, for this try."""
+        """Return a token's claims; raise ``OAuth2Error`` unless the provider signed it for us, now, for this try."""
         try:
             told: dict[str, Any] = jwt.decode(
                 token,
@@ -157,7 +158,7 @@ def failed(request: HttpRequest, told: str, status: int) -> HttpResponse:
     return render(
         request,
         "socialaccount/authentication_error.html",
-        {"title": "Not signed in", "site_title": "SD Proctor", "told": told},
+        {**admin.site.each_context(request), "title": "Not signed in", "told": told},
         status=status,
     )
 

@@ -132,7 +132,7 @@ def test_secrets_stand_in_the_answers_that_make_them_alone(document: dict[str, A
 
 def test_no_webhook_secret_and_no_key_is_read_back(settings: Any) -> None:
     tenant = make_tenant()
-    key, raw = make_api_key(tenant.organisation)
+    _, raw = make_api_key(tenant.organisation)
     client = APIClient(HTTP_AUTHORIZATION=f"Bearer {raw}")
     settings.WEBHOOK_ALLOWED_NETWORKS = []
     hook = {"transport": "webhook", "url": "https://8.8.8.8/in"}

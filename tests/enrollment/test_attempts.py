@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -68,7 +69,7 @@ class TestCounting:
         assert [pause_after(n) for n in range(5)] == [None] * 5
         pauses = [pause_after(n) for n in range(5, 60)]
         assert pauses[0] == timedelta(seconds=30)
-        assert all(a is not None and b is not None and a <= b for a, b in zip(pauses, pauses[1:], strict=False))
+        assert all(a is not None and b is not None and a <= b for a, b in itertools.pairwise(pauses))
         assert pauses[-1] == LONGEST_PAUSE
 
     def test_it_is_told_without_the_candidates_name(self, ada: Candidate) -> None:
