@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0006_key_rotation'),
-        ('enrollment', '0004_accommodations'),
+        ('enrollment', '0005_privacy'),
     ]
 
     operations = [
