@@ -10,6 +10,11 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+# Registered by being imported; what is on these pages knows no organisations, and some of it is secrets.
+from allauth.account import admin as _allauth_account  # noqa: F401  # isort: skip
+from allauth.mfa import admin as _allauth_mfa  # noqa: F401  # isort: skip
+from allauth.socialaccount import admin as _allauth_socialaccount  # noqa: F401  # isort: skip
+
 from accounts import admin_keys, admin_people
 from accounts.admin_base import OrganisationScopedAdmin
 from accounts.models import Organisation
@@ -18,6 +23,8 @@ from accounts.roles import PERMISSIONS
 __all__ = ["GroupAdmin", "OrganisationAdmin", "admin_keys", "admin_people"]
 
 admin.site.unregister(Group)
+for _model in [model for model in admin.site._registry if model.__module__.startswith("allauth.")]:
+    admin.site.unregister(_model)
 _ROLES = {role.value for role in PERMISSIONS}
 
 
