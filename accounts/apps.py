@@ -10,6 +10,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
+from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
 logger = logging.getLogger(__name__)
@@ -20,12 +21,16 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Refuse to start with key-encryption keys that cannot be used."""
-        from accounts import keys, limits, schema  # noqa: F401  # models are there only now; schema registers itself
+        from accounts import keys, limits, roles, schema  # noqa: F401  # models are there only now; schema registers itself
+        from accounts.sign_in import second_factor, told
 
         keys.key_ring()
         autodiscover_modules("sealed_columns")
+        second_factor.required_parse(settings.REQUIRE_SECOND_FACTOR)
+        told.connect()
         for name in settings.RATE_LIMITS:
             limits.rate_parse(name)
+        post_migrate.connect(roles.roles_write, dispatch_uid="accounts.roles")
         worker_init.connect(_refuse_wrong_keys, dispatch_uid="accounts.keys", weak=False)
 
 

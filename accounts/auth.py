@@ -13,6 +13,7 @@ from accounts.api_keys import MARK, api_key_find
 from accounts.limits import failed_authentication
 from accounts.models import APIKey, Organisation, Scope, User
 from accounts.problems import Problem
+from accounts.sign_in.second_factor import second_factor_missing
 
 if TYPE_CHECKING:  # the framework imports this module by name while its views are being imported
     from rest_framework.views import APIView
@@ -110,8 +111,13 @@ class HasScopeOrStaff(BasePermission):
 
 
 def is_staff_with(user: object, permission: str) -> bool:
-    """Tell whether somebody may sign in to the admin and has a permission there (``app.view_model``)."""
-    return isinstance(user, User) and user.is_staff and user.is_active and user.has_perm(permission)
+    """Tell whether somebody may sign in to the admin and has a permission there (``app.view_model``).
+
+    Who has yet to set up the second factor that is asked of them has none.
+    """
+    if not isinstance(user, User) or not user.is_staff or not user.is_active:
+        return False
+    return user.has_perm(permission) and not second_factor_missing(user)
 
 
 def _scope_present(key: APIKey, view: APIView) -> bool:

@@ -51,6 +51,10 @@ class APIKey(models.Model):
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=16, unique=True)
     secret_sha256 = models.CharField(max_length=64)
+    previous_secret_sha256 = models.CharField(max_length=64, blank=True, default="")
+    previous_secret_until = models.DateTimeField(
+        null=True, blank=True, help_text="Until then the secret before the last rotation opens too."
+    )
     scopes = ArrayField(models.CharField(max_length=32, choices=Scope.choices))
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True, blank=True)

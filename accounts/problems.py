@@ -60,6 +60,7 @@ CODES: Final[Mapping[str, Code]] = {
     "image_blurred": Code(422, "The image is blurred"),
     "image_dark": Code(422, "The face is too dark"),
     "image_bright": Code(422, "The face is too bright"),
+    "verification_paused": Code(429, "Too often in a row the candidate was not recognised: verification pauses"),
     "faces_differ": Code(422, "The images show different people"),
     "duplicate_suspected": Code(409, "The face resembles another candidate's: a person has to decide"),
     # Sessions

@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from accounts.audit import Actor
 from accounts.auth import API_KEY_ONLY, HasScope, organisation_of
 from accounts.limits import SampleLimit
-from accounts.models import Scope
+from accounts.models import Organisation, Scope
 from accounts.problems import Problem
 from accounts.schema import problem_responses
 from alerts.deliveries import Wanted, deliveries_find, deliveries_resend, delivery_requeue
@@ -67,17 +67,19 @@ class DeliveriesView(_SubscriptionsView):
         query = DeliveryQuerySerializer(data=request.query_params)
         query.is_valid(raise_exception=True)
         limit, before = query.validated_data["limit"], query.validated_data.get("before")
-        found = deliveries_find(organisation=organisation_of(request), wanted=query.wanted())
-        rows = list(_before(found, before).select_related("alert", "notice", "session")[: limit + 1])
+        organisation = organisation_of(request)
+        found = deliveries_find(organisation=organisation, wanted=query.wanted())
+        rows = list(_before(found, organisation, before).select_related("alert", "notice", "session")[: limit + 1])
         page = rows[:limit]
         following = page[-1].pk if len(rows) > limit else None
         return Response({"results": DeliverySerializer(page, many=True).data, "next": following})
 
 
-def _before(found: DeliveryQuerySet, before: int | None) -> DeliveryQuerySet:
+def _before(found: DeliveryQuerySet, organisation: Organisation, before: int | None) -> DeliveryQuerySet:
+    """Return what comes after the delivery ``before``; when another organisation's was made is not told by that."""
     if before is None:
         return found
-    last = Delivery.objects.filter(pk=before).values_list("created_at", flat=True).first()
+    last = Delivery.objects.of(organisation).filter(pk=before).values_list("created_at", flat=True).first()
     if last is None:
         return found.filter(pk__lt=before)
     return found.filter(Q(created_at__lt=last) | Q(created_at=last, pk__lt=before))

@@ -9,16 +9,15 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.http.request import split_domain_port, validate_host
 
 from accounts.auth import authenticate_key, is_api_key, is_staff_with
 from accounts.models import Organisation, Scope, User
+from accounts.sign_in.lifetime import person_of
 from enrollment.models import is_external_id
 from media_gateway.tokens import TokenError, verify
 from sessions.models import ExamSession, as_uuid
@@ -189,11 +188,10 @@ def _admit_candidate(knock: Knock) -> Viewer:
 
 def signed_in(knock: Knock) -> User:
     """Return the person who is signed in on our page; raise ``RefusalError`` unless they may view sessions."""
-    store = import_module(settings.SESSION_ENGINE).SessionStore
-    if knock.session_key is None or not store().exists(knock.session_key):
+    user = person_of(knock.session_key)
+    if user is None or user.pk != knock.user_id:
         raise RefusalError(Close.UNAUTHENTICATED, "not_authenticated", "You have signed out.")
-    user = get_user_model().objects.select_related("organisation").filter(pk=knock.user_id, is_active=True).first()
-    if not isinstance(user, User) or not is_staff_with(user, "exam_sessions.view_examsession"):
+    if not is_staff_with(user, "exam_sessions.view_examsession"):
         raise RefusalError(Close.FORBIDDEN, "permission_denied", "Only staff who may view sessions may listen.")
     return user
 

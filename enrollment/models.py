@@ -210,3 +210,20 @@ class DuplicateSuspicion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.candidate} and {self.other}"
+
+
+class FailedVerifications(models.Model):
+    """How often in a row a candidate was not recognised, and how long nobody is compared (``enrollment.attempts``)."""
+
+    candidate = models.OneToOneField(
+        Candidate, on_delete=models.CASCADE, primary_key=True, related_name="failed_verifications"
+    )
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="+")
+    count = models.PositiveIntegerField(default=0)
+    paused_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "failed verifications"
+
+    def __str__(self) -> str:
+        return f"{self.candidate_id}: {self.count}"

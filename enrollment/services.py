@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from accounts.models import Organisation
 from accounts.problems import Problem
 from detection.engine.adapters.arcface import similarity_of
+from enrollment.attempts import verification_attempt
 from enrollment.consents import ConsentGiven, consent_record, has_consented
 from enrollment.duplicates import (
     Duplicate,
@@ -140,12 +141,19 @@ def candidate_enroll(
 def candidate_verify(*, organisation: Organisation, candidate_id: str, image: bytes, threshold: float) -> Verified:
     """Compare one picture with the candidate's template, 1:1; it matches from a similarity of ``threshold`` on.
 
-    Raises ``Problem``: ``candidate_unknown``, ``not_enrolled``, ``consent_missing``, one of the gate's codes,
-    ``workers_unavailable``.
+    Raises ``Problem``: ``candidate_unknown``, ``not_enrolled``, ``consent_missing``, ``verification_paused``, one of
+    the gate's codes, ``workers_unavailable``.
     """
     template_row = enrollment_find(organisation=organisation, candidate_id=candidate_id)
     if not has_consented(template_row.candidate):
         raise Problem("consent_missing", f"Candidate '{candidate_id}' has withdrawn consent.")
+    with verification_attempt(template_row.candidate) as attempt:
+        verified = _compare(template_row, candidate_id, image, threshold)
+        attempt.matched = verified.match
+    return verified
+
+
+def _compare(template_row: FaceTemplate, candidate_id: str, image: bytes, threshold: float) -> Verified:
     (reading,) = images_embed([image])
     readings_require_good([reading])
     template = template_load(template_row.candidate)

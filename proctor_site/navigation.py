@@ -86,9 +86,11 @@ UNFOLD: Final[dict[str, Any]] = {
     "SITE_HEADER": "SD Proctor",
     "SITE_SUBHEADER": "A person decides",
     "SITE_SYMBOL": "visibility",
+    "SITE_URL": None,  # there is no other site to return to
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("accounts/admin.css")],
     "BORDER_RADIUS": "6px",
+    "ACCOUNT": {"navigation": [{"title": "Second factor", "link": lambda request: reverse("mfa_index")}]},
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": sidebar},
 }

@@ -8,6 +8,7 @@ from zoneinfo import available_timezones
 
 from django.core.exceptions import ImproperlyConfigured
 
+from accounts.sign_in import config as sign_in
 from alerts import kafka_config
 from detection import messages
 from media_gateway import metrics_access
@@ -53,6 +54,11 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_prometheus",
     "accounts",
+    "axes",
+    "allauth",  # after accounts, whose templates come before its own
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.mfa",
     "enrollment",
     "sessions.apps.SessionsConfig",
     "detection",
@@ -68,9 +74,12 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.sign_in.lifetime.SessionPolicy",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "proctor_site.admin_time.AdminTimeZone",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 ROOT_URLCONF = "proctor_site.urls"
@@ -95,6 +104,7 @@ DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_REDIRECT_URL = "admin:index"
+LOGIN_URL = "admin:login"
 USE_TZ = True
 TIME_ZONE = "UTC"
 ADMIN_TIME_ZONE = env.str("TIME_ZONE", default="UTC")
@@ -106,6 +116,41 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True
 X_FRAME_OPTIONS = "DENY"
+
+# --- Signing in (docs/access.md) --------------------------------------------------------------------------------------
+AUTHENTICATION_BACKENDS = ["accounts.sign_in.lockout.LockoutBackend", "django.contrib.auth.backends.ModelBackend"]
+REQUIRE_SECOND_FACTOR = env.list("REQUIRE_SECOND_FACTOR", default=[])
+SESSION_HOURS = sign_in.positive("SESSION_HOURS", env.int("SESSION_HOURS", default=12))
+SESSION_IDLE_MINUTES = sign_in.positive("SESSION_IDLE_MINUTES", env.int("SESSION_IDLE_MINUTES", default=120))
+SESSION_COOKIE_AGE = SESSION_HOURS * 3600
+LOCKOUT_MINUTES = sign_in.positive("LOCKOUT_MINUTES", env.int("LOCKOUT_MINUTES", default=15))
+AXES_FAILURE_LIMIT = sign_in.positive("LOCKOUT_FAILURES", env.int("LOCKOUT_FAILURES", default=5))
+AXES_COOLOFF_TIME = "accounts.sign_in.lockout.cool_off"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_CALLABLE = "accounts.sign_in.lockout.locked_out"
+AXES_CLIENT_IP_CALLABLE = "accounts.sign_in.lockout.address_of"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+ACCOUNT_ADAPTER = "accounts.sign_in.adapters.AccountAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_RATE_LIMITS = False  # accounts.sign_in.lockout has them all
+MFA_ADAPTER = "accounts.sign_in.adapters.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+SOCIALACCOUNT_ADAPTER = "accounts.sign_in.oidc.SocialAdapter"
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 5
+SOCIALACCOUNT_LOGIN_ON_GET = False
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", default="")
+OIDC_CLIENT_SECRET = env.optional("OIDC_CLIENT_SECRET")
+OIDC_ISSUER = sign_in.oidc_check(env.str("OIDC_ISSUER", default=""), OIDC_CLIENT_ID, OIDC_CLIENT_SECRET)
+OIDC_NAME = env.str("OIDC_NAME", default="single sign-on")
+OIDC_ORGANISATION = env.str("OIDC_ORGANISATION", default="default")
+OIDC_ORGANISATION_CLAIM = env.str("OIDC_ORGANISATION_CLAIM", default="")
+OIDC_ROLES_CLAIM = env.str("OIDC_ROLES_CLAIM", default="roles")
+OIDC_ROLES = sign_in.roles_check(env.json("OIDC_ROLES", default={}))
 
 # --- REST and its documentation ---------------------------------------------------------------------------------------
 IMAGE_MAX_BYTES = env.int("IMAGE_MAX_BYTES", default=10 * 1024 * 1024)
@@ -119,8 +164,9 @@ RATE_LIMITS = {
     "join_pictures": env.str("RATE_JOIN_PICTURES", default="30/min"),
     "events": env.str("RATE_EVENTS", default="60/min"),
     "samples": env.str("RATE_SAMPLES", default="30/min"),
-    "login": env.str("RATE_LOGIN", default="10/min"),
+    "login": env.str("RATE_LOGIN", default="100/h"),
     "login_address": env.str("RATE_LOGIN_ADDRESS", default="60/min"),
+    "login_code": env.str("RATE_LOGIN_CODE", default="20/h"),
     "failed_authentication": env.str("RATE_FAILED_AUTHENTICATION", default="120/min"),
 }
 REST_FRAMEWORK: dict[str, Any] = {
@@ -160,6 +206,14 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 
 # --- Redis: queue, results, channel layer, frames ---------------------------------------------------------------------
 REDIS_URL = env.required("REDIS_URL")
+CACHES = {  # which codes of second factors were used: a process's own memory would not do
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "cache",
+        "OPTIONS": {"socket_connect_timeout": 2.0, "socket_timeout": 5.0},
+    }
+}
 CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
 }

@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from alerts.admin import live
-from proctor_site import admin_login, exceptions, health, metrics
+from proctor_site import exceptions, health, metrics
 from proctor_site.navigation import landing
 
 admin.site.site_url = None
@@ -15,7 +15,7 @@ admin.site.site_url = None
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", landing),
-    path("admin/login/", admin_login.login),
+    path("admin/", include("accounts.sign_in.urls")),
     path("admin/live/", admin.site.admin_view(live.live), name="admin-live"),
     path("admin/", admin.site.urls),
     path("candidate/", include("sessions.page_urls")),

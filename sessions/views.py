@@ -229,11 +229,14 @@ class VerifyView(APIView):
         operation_id="verify",
         summary="Compare a picture with a candidate's template",
         description="`similarity` is calibrated to 0-1 and matches from `threshold` on, which is the default policy's. "
-        "A picture too poor to decide on is refused, as when enrolling.",
+        "A picture too poor to decide on is refused, as when enrolling. After five failures in a row, nobody is "
+        "compared with this candidate for 30 seconds, and twice as long after each further one.",
         tags=["candidates"],
         request={"multipart/form-data": candidates.VerifyForm, "application/json": candidates.VerifySerializer},
         responses={200: candidates.VerifiedSerializer}
-        | problem_responses("candidate_unknown", "not_enrolled", "consent_missing", *GATE_CODES, body=True),
+        | problem_responses(
+            "candidate_unknown", "not_enrolled", "consent_missing", "verification_paused", *GATE_CODES, body=True
+        ),
     )
     def post(self, request: Request) -> Response:
         """Compare a picture with a candidate's template."""

@@ -373,8 +373,12 @@ class TestPeople:
         person = make_user(organisation)
         other = make_organisation()
         page = proctor.get(url(User, "change", person.pk))
-        assert not {"is_superuser", "groups", "user_permissions", "organisation"} & set(
-            page.context["adminform"].form.fields
+        fields = page.context["adminform"].form.fields
+        assert not {"is_superuser", "user_permissions", "organisation"} & set(fields)
+        assert (
+            not fields["groups"]
+            .queryset.filter(permissions__isnull=False)
+            .exclude(permissions__in=Permission.objects.filter(codename__in=permissions(*MODELS, Organisation)))
         )
         sent = {"username": person.username, "is_active": "on", "is_staff": "on", "is_superuser": "on"}
         response = proctor.post(url(User, "change", person.pk), sent | {"organisation": other.pk})
