@@ -11,6 +11,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 
+from accounts.weak_keys import weak_keys
+
 logger = logging.getLogger(__name__)
 
 
@@ -19,12 +21,22 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Refuse to start with key-encryption keys that cannot be used."""
-        from accounts import keys, limits, schema  # noqa: F401  # models are there only now; schema registers itself
+        # Models are there only now; schema and the checks register themselves.
+        from accounts import deployment_checks, keys, limits, schema  # noqa: F401
 
         keys.key_ring()
+        _refuse_weak_keys()
         for name in settings.RATE_LIMITS:
             limits.rate_parse(name)
         worker_init.connect(_refuse_wrong_keys, dispatch_uid="accounts.keys", weak=False)
+
+
+def _refuse_weak_keys() -> None:
+    """Start with keys that could be guessed only where somebody is debugging, and then say so."""
+    for name, fault in weak_keys():
+        if not settings.DEBUG:
+            raise ImproperlyConfigured(f"{name} {fault}. `python -m accounts.generate_keys` makes good ones.")
+        logger.warning("%s %s: nowhere but on a developer's machine.", name, fault)
 
 
 def _refuse_wrong_keys(**_: Any) -> None:

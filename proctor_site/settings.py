@@ -28,12 +28,23 @@ PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://localhost:{env.int('WEB_PORT
 GATEWAY_PUBLIC_URL = env.str(
     "GATEWAY_PUBLIC_URL", default=f"http://localhost:{env.int('GATEWAY_PORT', default=8001)}"
 ).rstrip("/")
+# --- Cookies and headers; the policies themselves are in proctor_site.headers -----------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+COOKIE_PREFIX = "__Host-" if SESSION_COOKIE_SECURE else ""  # no other host, and no page by plain HTTP, can set these
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # what is said names people: no cookie
 # Anybody could send this header: it says something only behind a proxy that sets or removes it.
 SECURE_PROXY_SSL_HEADER = (
     ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRUST_FORWARDED_PROTO", default=False) else None
 )
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("HSTS_INCLUDE_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = env.bool("HSTS_PRELOAD", default=False)
+SECURE_SSL_REDIRECT = env.bool("SSL_REDIRECT", default=False)
+SECURE_REDIRECT_EXEMPT = [r"^\.well-known/", r"^metrics$"]  # probes ask inside the cluster, by plain HTTP
 
 INSTALLED_APPS = [
     "daphne",
@@ -61,6 +72,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "proctor_site.headers.SecurityHeaders",
+    "proctor_site.headers.ContentSecurityPolicy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -159,7 +172,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 }
 
 # --- Redis: queue, results, channel layer, frames ---------------------------------------------------------------------
-REDIS_URL = env.required("REDIS_URL")
+REDIS_URL = env.redis("REDIS_URL", ca=env.str("REDIS_CA", default=""))
 CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
 }
@@ -240,7 +253,7 @@ STORAGES: dict[str, dict[str, Any]] = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     "evidence": evidence_storage.described(directory=EVIDENCE_DIR),
 }
-ICE_SERVERS = env.json("ICE_SERVERS", default=[])
+ICE_SERVERS = env.optional_json("ICE_SERVERS") or []
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
 GRPC_HOST = env.str("GRPC_HOST", default="127.0.0.1")
 GRPC_PORT = env.int("GRPC_PORT", default=50051)  # 0: no stream is offered, and health expects none
