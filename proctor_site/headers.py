@@ -51,6 +51,8 @@ _DENIED: Final = (
     "magnetometer", "microphone", "midi", "payment", "picture-in-picture", "publickey-credentials-create",
     "publickey-credentials-get", "screen-wake-lock", "serial", "usb", "xr-spatial-tracking",
 )  # fmt: skip
+CANDIDATE_MAY: Final = ("camera", "microphone", "screen-wake-lock", "autoplay")
+"""What the candidate's page needs of them: it is for nothing else."""
 ALWAYS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",  # with "no-referrer", forms would come with Origin: null and be refused
@@ -104,7 +106,8 @@ class SecurityHeaders:
         response = self._get_response(request)
         for name, value in ALWAYS.items():
             response.headers.setdefault(name, value)
-        response.headers.setdefault("Permissions-Policy", permissions_policy())
+        allowed = CANDIDATE_MAY if request.path.startswith("/candidate/") else ()
+        response.headers.setdefault("Permissions-Policy", permissions_policy(*allowed))
         if not request.path.startswith(_PUBLIC):
             response.headers.setdefault("Cache-Control", "no-store")
         return response

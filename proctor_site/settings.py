@@ -128,6 +128,8 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES  # pictures of faces stay in memory
 ENROLL_TIMEOUT_S = env.float("ENROLL_TIMEOUT_S", default=20.0)
 METRICS_ALLOWED_NETWORKS = env.list("METRICS_ALLOWED_NETWORKS", default=list(metrics_access.PRIVATE))
 RATE_LIMITS = {
+    "requests": env.str("RATE_REQUESTS", default="6000/min"),
+    "anonymous": env.str("RATE_ANONYMOUS", default="600/min"),
     "pictures": env.str("RATE_PICTURES", default="600/min"),
     "join_pictures": env.str("RATE_JOIN_PICTURES", default="30/min"),
     "events": env.str("RATE_EVENTS", default="60/min"),
@@ -139,6 +141,7 @@ RATE_LIMITS = {
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.auth.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.limits.RequestLimit"],
     "DEFAULT_PARSER_CLASSES": ["accounts.parsers.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
