@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from alerts import kafka_config
 from detection import messages
 from media_gateway import metrics_access
-from proctor_site import evidence_storage
+from proctor_site import evidence_storage, quiet_logs
 from proctor_site.env import env
 from proctor_site.navigation import UNFOLD as UNFOLD
 
@@ -280,10 +280,16 @@ if TRITON_ENABLED:
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"expected_answers": {"()": "proctor_site.log_filters.ExpectedAnswers"}},
+    "filters": {
+        "expected_answers": {"()": "proctor_site.log_filters.ExpectedAnswers"},
+        "routes_for_paths": {"()": "proctor_site.quiet_logs.RoutesForPaths"},
+    },
     "loggers": {  # Celery tells of every single task otherwise, and sweeps run every other second
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
-        "django.request": {"filters": ["expected_answers"]},
+        "django.request": {"filters": ["expected_answers", "routes_for_paths"]},
+        "django.security.csrf": {"filters": ["routes_for_paths"]},
+        "django.security.SuspiciousSession": {"filters": ["routes_for_paths"]},
     },
 }
+quiet_logs.quiet_records_install()

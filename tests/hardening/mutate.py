@@ -5,7 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-SPECIAL = (b"\x00", b"\xff", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"<script>", b"\r\n\r\n", b"%00")
+SPECIAL = (
+    b"\x00",
+    b"\xff",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\x80\x00\x00\x00",
+    b"<script>",
+    b"\r\n\r\n",
+    b"%00",
+)
 TEXTS = ("", "\x00", "9" * 30, "-1", "0", "🙂", "\ud83d", "\u2028", "a" * 900, "::ffff:1.2.3.4", "../..", "%s%n", "nan")
 
 

@@ -116,7 +116,9 @@ async def test_odd_addresses_and_headers_have_an_answer(gateway: GatewayUnderTes
     good = join_token(KEY, session_id)
     async with aiohttp.ClientSession() as http:
         for path in PATHS:
-            async with http.post(gateway.url + path, data=b"v=0", headers={"Authorization": f"Bearer {good}"}) as answer:
+            async with http.post(
+                gateway.url + path, data=b"v=0", headers={"Authorization": f"Bearer {good}"}
+            ) as answer:
                 assert 400 <= answer.status < 500, path
         for value in ("Bearer", "Bearer ", f"bearer  {good}x", "Basic eDp5", "Bearer a.b.c", "Bearer " + "x" * 7000):
             async with http.post(f"{gateway.url}/whip/{session_id}", headers={"Authorization": value}) as answer:
@@ -128,7 +130,15 @@ def test_no_token_made_wrong_opens_anything() -> None:
     token = join_token(KEY, session_id)
     none = "eyJhbGciOiJub25lIn0"  # {"alg":"none"}
     _, body, signature = token.split(".")
-    crafted = [f"{none}.{body}.", f"{none}.{body}.{signature}", token + "=", token[:-4], f".{body}.", "a" * 65_536, *TEXTS]
+    crafted = [
+        f"{none}.{body}.",
+        f"{none}.{body}.{signature}",
+        token + "=",
+        token[:-4],
+        f".{body}.",
+        "a" * 65_536,
+        *TEXTS,
+    ]
 
     def refused(text: str) -> None:
         try:

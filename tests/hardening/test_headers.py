@@ -58,7 +58,9 @@ def test_what_could_say_something_of_somebody_is_kept_by_no_cache() -> None:
     platform = Client(HTTP_AUTHORIZATION=f"Bearer {raw}")
     staff = Client()
     staff.force_login(make_user(organisation, superuser=True))
-    answers = [platform.get(f"/api/v1/{path}") for path in ("subscriptions", "admin/sessions", "incidents", "enroll/ada")]
+    answers = [
+        platform.get(f"/api/v1/{path}") for path in ("subscriptions", "admin/sessions", "incidents", "enroll/ada")
+    ]
     answers += [staff.get(path, follow=True) for path in ("/admin/", "/admin/live/", "/admin/enrollment/candidate/")]
     answers.append(Client().get("/.well-known/health"))
     assert len(answers) == 8
@@ -85,7 +87,9 @@ def test_a_form_of_another_site_is_refused() -> None:
     assert client.post("/admin/accounts/organisation/add/", {"name": "x", "slug": "x"}).status_code == 403
 
 
-@pytest.mark.parametrize(("origin", "let_in"), [("https://platform.example.org", True), ("https://evil.example", False)])
+@pytest.mark.parametrize(
+    ("origin", "let_in"), [("https://platform.example.org", True), ("https://evil.example", False)]
+)
 def test_only_named_origins_may_read_answers(client: Client, settings: object, origin: str, let_in: bool) -> None:
     settings.CORS_ALLOWED_ORIGINS = ["https://platform.example.org"]  # type: ignore[attr-defined]
     answer = client.get("/api/v1/subscriptions", HTTP_ORIGIN=origin)

@@ -53,9 +53,7 @@ def root() -> User:
 @pytest.fixture
 def incident(root: User) -> Incident:
     session = builders.session(root.organisation, exam_id="algebra-1", state="live")
-    alert = builders.apply(
-        session, builders.change(phase="closed"), frames={"f1": (builders.ONSET, builders.jpeg())}
-    )
+    alert = builders.apply(session, builders.change(phase="closed"), frames={"f1": (builders.ONSET, builders.jpeg())})
     return Incident.objects.get(pk=alert.incident_id)
 
 

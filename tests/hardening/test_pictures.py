@@ -106,7 +106,15 @@ def test_an_animation_is_one_picture_or_refused(kind: str) -> None:
 
 def test_an_animated_gif_and_everything_else_is_no_picture() -> None:
     script = b"GIF89a/*" + b"*/=1;alert(1)"
-    others = [animated("GIF"), script, b"%PDF-1.4", b"<svg xmlns='http://www.w3.org/2000/svg'/>", HTML, b"PK\x03\x04", b""]
+    others = [
+        animated("GIF"),
+        script,
+        b"%PDF-1.4",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        HTML,
+        b"PK\x03\x04",
+        b"",
+    ]
     assert {outcome(data) for data in others} == {"image_invalid"}
 
 

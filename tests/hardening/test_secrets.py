@@ -53,7 +53,14 @@ def readers() -> dict[str, str]:
 def test_every_secret_is_read_from_a_file_too_and_marked() -> None:
     comments, read_by = variables(), readers()
     starred = {name for name, comment in comments.items() if comment.rstrip().endswith("*")}
-    assert starred >= {"DATABASE_URL", "REDIS_URL", "SECRET_KEY", "JOIN_TOKEN_KEY", "KEY_ENCRYPTION_KEYS", "ICE_SERVERS"}
+    assert starred >= {
+        "DATABASE_URL",
+        "REDIS_URL",
+        "SECRET_KEY",
+        "JOIN_TOKEN_KEY",
+        "KEY_ENCRYPTION_KEYS",
+        "ICE_SERVERS",
+    }
     assert {name for name in comments if LOOKS_SECRET.search(name)} - NO_SECRET - starred == set()
     assert {name for name in starred if read_by.get(name) not in READERS} == set()
     assert {name for name, reader in read_by.items() if reader in READERS} <= starred

@@ -21,7 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_sbom_names_what_is_installed_without_asking_anybody(tmp_path: Path) -> None:
     made = tmp_path / "sbom.json"
-    command = [str(Path(sys.executable).parent / "cyclonedx-py"), "environment", "--output-reproducible", "-o", str(made)]
+    command = [
+        str(Path(sys.executable).parent / "cyclonedx-py"),
+        "environment",
+        "--output-reproducible",
+        "--no-validate",
+        "-o",
+        str(made),
+    ]
     subprocess.run([*command, sys.executable], check=True, capture_output=True, env={"PATH": "", "https_proxy": "x:1"})
     document = json.loads(made.read_text())
     assert document["bomFormat"] == "CycloneDX"
