@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 from collections.abc import Iterator
 from typing import Final
 
@@ -43,5 +44,5 @@ def _is_pattern(encoded: str) -> bool:
         key = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         return False  # KeyRing says what is wrong with it
-    steps = {(after - before) % 256 for before, after in zip(key, key[1:], strict=False)}
+    steps = {(after - before) % 256 for before, after in itertools.pairwise(key)}
     return len(set(key)) < _MIN_DIFFERENT or len(steps) == 1

@@ -21,8 +21,8 @@ MAX_ICE_CANDIDATES = 64
 _MAX_LINES = 1000
 _MAX_LINE_CHARACTERS = 1024
 _MAX_OF_A_KIND = 128
-"""Lines that begin alike, such as ``a=rtpmap``. Browsers write up to 60 of a kind and 400 in all; aiortc's parser compares
-many with many, so that 64 KB of them would hold up everybody else's media for half a minute."""
+"""Lines that begin alike, such as ``a=rtpmap``. Browsers write up to 60 of a kind and 400 in all; aiortc's parser
+compares many with many, so that 64 KB of them would hold up everybody else's media for half a minute."""
 AUDIO_PTIME_MS = 60
 """Longest packets Chromium makes: a third of the packets of the usual 20 ms, and a third of their cost."""
 

@@ -26,7 +26,7 @@ _METHODS = frozenset({"POST", "PATCH", "DELETE", "OPTIONS", "GET", "HEAD", "PUT"
 """Counted by name; a client may call others whatever it likes, and each name would be kept for ever."""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox",
+    "Content-Security-Policy": "default-src 'none'; form-action 'none'; frame-ancestors 'none'; sandbox",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }

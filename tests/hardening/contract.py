@@ -12,13 +12,13 @@ from drf_spectacular.generators import SchemaGenerator
 from schemathesis.checks import CheckContext
 from schemathesis.core.transport import Response
 from schemathesis.generation.case import Case
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
-from schemathesis.schemas import BaseSchema
 
 from accounts.problems import CODES, CONTENT_TYPE
 

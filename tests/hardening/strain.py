@@ -28,7 +28,7 @@ def grown_bytes(work: Callable[[], Any]) -> int:
 
 @dataclass
 class Steps:
-    """The steps of an event loop, by what they cost its thread in processor time: waiting for a busy machine is none."""
+    """The steps of an event loop, by the processor time they cost its thread: waiting for a busy machine is none."""
 
     longest_ms: float = 0.0
     what: str = ""

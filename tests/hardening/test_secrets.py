@@ -41,9 +41,10 @@ def variables() -> dict[str, str]:
 
 def readers() -> dict[str, str]:
     """Return by which method of ``env`` each variable is read."""
-    tree = ast.parse((ROOT / "proctor_site" / "settings.py").read_text())
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "proctor_site").glob("*.py")]
     return {
         str(node.args[0].value): node.func.attr
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "env"
         if node.args and isinstance(node.args[0], ast.Constant)
@@ -78,7 +79,8 @@ def test_a_start_with_files_only(tmp_path: Path) -> None:
         environment[f"{name}_FILE"] = str(tmp_path / name)
     code = (
         "import json, django; django.setup(); from django.conf import settings as s\n"
-        "print(json.dumps([s.SECRET_KEY, s.JOIN_TOKEN_KEY, s.ICE_SERVERS[0]['credential'], s.KAFKA_CONFIG['sasl.password']]))"
+        "secrets = [s.SECRET_KEY, s.JOIN_TOKEN_KEY, s.ICE_SERVERS[0]['credential'], s.KAFKA_CONFIG['sasl.password']]\n"
+        "print(json.dumps(secrets))"
     )
     environment["DJANGO_SETTINGS_MODULE"] = "proctor_site.settings"
     done = subprocess.run(
