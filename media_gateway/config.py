@@ -18,6 +18,7 @@ from aiortc.rtcicetransport import parse_stun_turn_uri
 from honcho.environ import parse as parse_env_file
 
 from media_gateway import metrics_access, metrics_directory
+from media_gateway.redis_address import redis_address
 
 _ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
 _MIN_KEY_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
@@ -75,9 +76,9 @@ def read_env_file(path: Path = _ENV_FILE) -> None:
 def load(environ: Mapping[str, str]) -> Config:
     """Build the configuration; raise ``ConfigError`` naming the first variable that is missing or malformed."""
     options = {
-        field: _convert(name, environ[name].strip(), convert)
+        field: _convert(name, text, convert)
         for name, (field, convert) in _OPTIONS.items()
-        if environ.get(name, "").strip()
+        if (text := _optional(environ, name))
     }
     options.setdefault("gateway_id", f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
     options.setdefault("threads", max(2, os.cpu_count() or 1))
@@ -92,23 +93,28 @@ def _convert(name: str, text: str, convert: Callable[[str], Any]) -> Any:
         raise ConfigError(f"{name} cannot be used: {error}") from error
 
 
-def _required(environ: Mapping[str, str], name: str) -> str:
-    """Return the variable ``name``, or the content of the file that ``NAME_FILE`` names."""
+def _optional(environ: Mapping[str, str], name: str) -> str:
+    """Return the variable ``name``, or the content of the file that ``NAME_FILE`` names; empty if neither is set."""
     path = environ.get(f"{name}_FILE", "")
     try:
-        value = Path(path).read_text().strip() if path else environ.get(name, "").strip()
+        return Path(path).read_text().strip() if path else environ.get(name, "").strip()
     except OSError as error:
         raise ConfigError(f"{name}_FILE names a file that cannot be read: {error}") from error
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    """Return what ``_optional`` does; raise ``ConfigError`` where that is empty."""
+    value = _optional(environ, name)
     if not value:
         raise ConfigError(f"{name} is not set. Set it in the environment or in .env; .env.example describes it.")
     return value
 
 
 def _redis_url(environ: Mapping[str, str]) -> str:
-    url = _required(environ, "REDIS_URL")
-    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
-        raise ConfigError("REDIS_URL cannot be used: it must start with redis://, rediss:// or unix://.")
-    return url
+    try:
+        return redis_address(_required(environ, "REDIS_URL"), ca=environ.get("REDIS_CA", "").strip())
+    except ValueError as error:
+        raise ConfigError(f"REDIS_URL cannot be used: {error}.") from error
 
 
 def _key(environ: Mapping[str, str]) -> str:

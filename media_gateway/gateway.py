@@ -13,6 +13,7 @@ from media_gateway import metrics
 from media_gateway.config import Config
 from media_gateway.control import Control
 from media_gateway.publisher import Publisher, connect
+from media_gateway.quiet import http_logger
 from media_gateway.registry import Registry
 from media_gateway.server import WhipServer
 from media_gateway.tap import limit_addresses
@@ -34,7 +35,7 @@ class Gateway:
         self.registry = Registry(config, publisher=self.publisher, executor=self._executor)
         self._control = Control(self._redis[1], self.registry, gateway_id=config.gateway_id)
         server = WhipServer(config, registry=self.registry, control=self._control, publisher=self.publisher)
-        self._runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(server.application(), access_log=None, logger=http_logger(), shutdown_timeout=1.0)
         self._tasks: list[asyncio.Task[None]] = []
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,6 +18,11 @@ T = TypeVar("T")
 
 MAX_BYTES = 64 * 1024
 MAX_ICE_CANDIDATES = 64
+_MAX_LINES = 1000
+_MAX_LINE_CHARACTERS = 1024
+_MAX_OF_A_KIND = 128
+"""Lines that begin alike, such as ``a=rtpmap``. Browsers write up to 60 of a kind and 400 in all; aiortc's parser
+compares many with many, so that 64 KB of them would hold up everybody else's media for half a minute."""
 AUDIO_PTIME_MS = 60
 """Longest packets Chromium makes: a third of the packets of the usual 20 ms, and a third of their cost."""
 
@@ -50,6 +56,7 @@ def check_offer(text: str) -> str:
     """
     if not text.lstrip().startswith("v=0"):
         raise ProblemError("sdp_invalid", "The body is not an SDP offer.")
+    _require_bounded(text)
     text = _with_usable_ice_candidates(text)
     offer = _parsed(lambda: SessionDescription.parse(text), "The offer")
     if not offer.media:
@@ -67,6 +74,17 @@ def check_offer(text: str) -> str:
     if len(sending) < len(kinds):
         raise ProblemError("tracks_unsupported", "Offer only streams that are sent.")
     return text
+
+
+def _require_bounded(text: str) -> None:
+    """Refuse what takes long to parse before it is parsed; counting costs a millisecond."""
+    lines = text.splitlines()
+    if len(lines) > _MAX_LINES or any(len(line) > _MAX_LINE_CHARACTERS for line in lines):
+        raise ProblemError("sdp_invalid", f"The SDP has more than {_MAX_LINES} lines, or very long ones.")
+    kinds = Counter(line.partition(":")[0] for line in lines if line.startswith("a="))
+    kinds.update(line[:2] for line in lines if not line.startswith("a="))
+    if max(kinds.values(), default=0) > _MAX_OF_A_KIND:
+        raise ProblemError("sdp_invalid", f"The SDP has more than {_MAX_OF_A_KIND} lines of a kind.")
 
 
 def _check_transport(media: MediaDescription) -> None:
@@ -122,6 +140,7 @@ def _usable(candidate: RTCIceCandidate) -> bool:
 
 def parse_fragment(text: str) -> Fragment:
     """Read a ``application/trickle-ice-sdpfrag`` body; raise ``ProblemError`` (``sdp_invalid``) where it is none."""
+    _require_bounded(text)
     candidates: list[RTCIceCandidate] = []
     username: str | None = None
     mid: str | None = None

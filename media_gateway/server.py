@@ -22,6 +22,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SDP_TYPE = "application/sdp"
 FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
 _EXPOSED = "Location, ETag, Link, Accept-Patch, Retry-After, WWW-Authenticate"
+_METHODS = frozenset({"POST", "PATCH", "DELETE", "OPTIONS", "GET", "HEAD", "PUT"})
+"""Counted by name; a client may call others whatever it likes, and each name would be kept for ever."""
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; form-action 'none'; frame-ancestors 'none'; sandbox",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+"""Of every answer: none is a page that does anything, and some carry addresses and credentials."""
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
@@ -145,12 +154,14 @@ class WhipServer:
     async def _cross_origin(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let pages of the allowed origins read the answers."""
         response = await handler(request)
+        response.headers.update(_HEADERS)
         response.headers.add(hdrs.VARY, hdrs.ORIGIN)
         if hdrs.ORIGIN in request.headers and self._is_allowed_origin(request):
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = request.headers[hdrs.ORIGIN]
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
         if request.path.startswith("/whip/"):
-            metrics.REQUESTS.labels(request.method, response.status).inc()
+            method = request.method if request.method in _METHODS else "other"
+            metrics.REQUESTS.labels(method, response.status).inc()
         return response
 
     @web.middleware

@@ -5,6 +5,7 @@ The first that names a variable wins. A missing or malformed one is named in the
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
 from media_gateway import metrics_directory
+from media_gateway.redis_address import redis_address
 from proctor_site.embedded.run_directory import ENVIRONMENT_FILE, read_assignments
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -34,7 +36,25 @@ class ProctorEnv(Env):  # type: ignore[misc]  # django-environ ships no types
     def optional(self, name: str) -> str:
         """Return the variable ``name``, or the content of the file ``NAME_FILE`` names; empty if neither is set."""
         path = os.environ.get(f"{name}_FILE")
-        return Path(path).read_text().strip() if path else str(self.str(name, default=""))
+        try:
+            return Path(path).read_text().strip() if path else str(self.str(name, default=""))
+        except OSError as error:
+            raise ImproperlyConfigured(f"{name}_FILE names a file that cannot be read: {error}") from error
+
+    def optional_json(self, name: str) -> Any:
+        """Return what the JSON in ``name``, or in the file of ``NAME_FILE``, says; None if neither is set."""
+        text = self.optional(name)
+        try:
+            return json.loads(text) if text else None
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{name} is not JSON: {error}") from error
+
+    def redis(self, name: str, *, ca: str) -> str:
+        """Return the address of Redis in ``name`` or in the file of ``NAME_FILE``, with the TLS it asks for."""
+        try:
+            return redis_address(self.required(name), ca=ca)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{name} cannot be used: {error}.") from error
 
     def database(self, name: str) -> dict[str, Any]:
         """Return Django's description of the database whose address is in ``name`` or in the file of ``NAME_FILE``."""

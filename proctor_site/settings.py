@@ -12,7 +12,7 @@ from accounts.sign_in import config as sign_in
 from alerts import kafka_config
 from detection import messages
 from media_gateway import metrics_access
-from proctor_site import evidence_storage
+from proctor_site import evidence_storage, quiet_logs
 from proctor_site.env import env
 from proctor_site.navigation import UNFOLD as UNFOLD
 
@@ -29,12 +29,23 @@ PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://localhost:{env.int('WEB_PORT
 GATEWAY_PUBLIC_URL = env.str(
     "GATEWAY_PUBLIC_URL", default=f"http://localhost:{env.int('GATEWAY_PORT', default=8001)}"
 ).rstrip("/")
+# --- Cookies and headers; the policies themselves are in proctor_site.headers -----------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+COOKIE_PREFIX = "__Host-" if SESSION_COOKIE_SECURE else ""  # no other host, and no page by plain HTTP, can set these
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # what is said names people: no cookie
 # Anybody could send this header: it says something only behind a proxy that sets or removes it.
 SECURE_PROXY_SSL_HEADER = (
     ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRUST_FORWARDED_PROTO", default=False) else None
 )
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("HSTS_INCLUDE_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = env.bool("HSTS_PRELOAD", default=False)
+SECURE_SSL_REDIRECT = env.bool("SSL_REDIRECT", default=False)
+SECURE_REDIRECT_EXEMPT = [r"^\.well-known/", r"^metrics$"]  # probes ask inside the cluster, by plain HTTP
 
 INSTALLED_APPS = [
     "daphne",
@@ -67,6 +78,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "proctor_site.headers.SecurityHeaders",
+    "proctor_site.headers.ContentSecurityPolicy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -160,6 +173,8 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES  # pictures of faces stay in memory
 ENROLL_TIMEOUT_S = env.float("ENROLL_TIMEOUT_S", default=20.0)
 METRICS_ALLOWED_NETWORKS = env.list("METRICS_ALLOWED_NETWORKS", default=list(metrics_access.PRIVATE))
 RATE_LIMITS = {
+    "requests": env.str("RATE_REQUESTS", default="6000/min"),
+    "anonymous": env.str("RATE_ANONYMOUS", default="600/min"),
     "pictures": env.str("RATE_PICTURES", default="600/min"),
     "join_pictures": env.str("RATE_JOIN_PICTURES", default="30/min"),
     "events": env.str("RATE_EVENTS", default="60/min"),
@@ -172,6 +187,7 @@ RATE_LIMITS = {
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.auth.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.limits.RequestLimit"],
     "DEFAULT_PARSER_CLASSES": ["accounts.parsers.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -205,7 +221,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 }
 
 # --- Redis: queue, results, channel layer, frames ---------------------------------------------------------------------
-REDIS_URL = env.required("REDIS_URL")
+REDIS_URL = env.redis("REDIS_URL", ca=env.str("REDIS_CA", default=""))
 CACHES = {  # which codes of second factors were used: a process's own memory would not do
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -302,7 +318,7 @@ STORAGES: dict[str, dict[str, Any]] = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     "evidence": evidence_storage.described(directory=EVIDENCE_DIR),
 }
-ICE_SERVERS = env.json("ICE_SERVERS", default=[])
+ICE_SERVERS = env.optional_json("ICE_SERVERS") or []
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
 GRPC_HOST = env.str("GRPC_HOST", default="127.0.0.1")
 GRPC_PORT = env.int("GRPC_PORT", default=50051)  # 0: no stream is offered, and health expects none
@@ -326,10 +342,16 @@ if TRITON_ENABLED:
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"expected_answers": {"()": "proctor_site.log_filters.ExpectedAnswers"}},
+    "filters": {
+        "expected_answers": {"()": "proctor_site.log_filters.ExpectedAnswers"},
+        "routes_for_paths": {"()": "proctor_site.quiet_logs.RoutesForPaths"},
+    },
     "loggers": {  # Celery tells of every single task otherwise, and sweeps run every other second
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
-        "django.request": {"filters": ["expected_answers"]},
+        "django.request": {"filters": ["expected_answers", "routes_for_paths"]},
+        "django.security.csrf": {"filters": ["routes_for_paths"]},
+        "django.security.SuspiciousSession": {"filters": ["routes_for_paths"]},
     },
 }
+quiet_logs.quiet_records_install()

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from alerts.admin import live
 from proctor_site import exceptions, health, metrics
@@ -26,7 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("alerts.contract_urls")),
     path("api/problems", exceptions.problems_table, name="problems"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api/schema", RedirectView.as_view(pattern_name="schema")),
     path("api/docs", RedirectView.as_view(pattern_name="docs")),
     path("api/asyncapi", RedirectView.as_view(pattern_name="asyncapi")),

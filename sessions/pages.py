@@ -20,7 +20,6 @@ def candidate_page(request: HttpRequest, session_pk: uuid.UUID) -> HttpResponse:
     context = {"session_pk": session_pk, "evidence_days": settings.EVIDENCE_DAYS}
     response = render(request, "exam_sessions/candidate.html", context)
     response["Content-Security-Policy"] = _content_security_policy()
-    response["Permissions-Policy"] = "camera=(self), microphone=(self), screen-wake-lock=(self)"
     response["Referrer-Policy"] = "no-referrer"
     response["Cache-Control"] = "no-store"
     return response

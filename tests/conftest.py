@@ -60,6 +60,16 @@ atexit.register(_stop_services)  # runs after Ctrl-C and after a failed collecti
 django.setup()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a longer run send more of the requests that are made up from the OpenAPI document."""
+    parser.addoption(
+        "--contract-cases",
+        type=int,
+        default=25,
+        help="Requests per operation and kind (right, wrong), and walks over several; see tests/hardening.",
+    )
+
+
 @setup_logging.connect
 def _leave_logging_alone(**_: object) -> None:
     """Keep Celery workers that run inside the tests from turning the root logger down for all tests after them."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import URLPattern, URLResolver, get_resolver
 from redis import Redis
 from rest_framework.test import APIClient
 
@@ -90,3 +91,39 @@ def test_a_rate_that_is_none_is_named(settings: Any, written: str) -> None:
     limit(settings, pictures=written)
     with pytest.raises(ImproperlyConfigured, match="RATE_PICTURES"):
         limits.rate_parse("pictures")
+
+
+def test_every_other_request_is_limited_per_key_and_without_one_per_address(settings: Any) -> None:
+    limit(settings, requests="2/d", anonymous="1/d")
+    (_, busy), (_, calm) = make_api_key(), make_api_key()
+    answers = [client(busy).get("/api/v1/subscriptions") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert int(answers[2]["Retry-After"]) > 0
+    assert client(calm).get("/api/v1/subscriptions").status_code == 200
+    public = [APIClient().get("/api/v1/schemas/alert-1.0.json") for _ in range(2)]
+    assert [answer.status_code for answer in public] == [200, 429]
+    assert public[1].json()["code"] == "too_many_requests"
+    assert APIClient().get("/api/v1/schemas/alert-1.0.json", REMOTE_ADDR="10.9.8.7").status_code == 200
+
+
+def test_a_view_with_a_limit_of_its_own_or_without_any_is_known() -> None:
+    """Whoever adds a view of the REST API gets the general limit, or says which."""
+    unlimited, own = [], []
+    for pattern in _views():
+        throttles = pattern.callback.cls.throttle_classes  # type: ignore[union-attr]
+        if not throttles:
+            unlimited.append(str(pattern.pattern))
+        elif throttles != [limits.RequestLimit]:
+            own.append(str(pattern.pattern))
+    assert unlimited == []
+    assert 5 <= len(own) <= 10
+
+
+def _views(resolver: URLResolver | None = None) -> list[URLPattern]:
+    found: list[URLPattern] = []
+    for entry in (resolver or get_resolver()).url_patterns:
+        if isinstance(entry, URLResolver):
+            found += _views(entry)
+        elif hasattr(entry.callback, "cls"):
+            found.append(entry)
+    return found
