@@ -42,12 +42,12 @@ def measure(pipeline, image, *, previous_captured_at=None, **detectors):
 
 
 def rotation(pitch_deg, yaw_deg, roll_deg):
-    """Turn about x, then y, then z: signs of the glossary, axes x right, y up, z towards the camera."""
+    """Turn about z, then y, then x, as AFLW2000's labels do: signs of the glossary, axes x right, y up, z to camera."""
     p, y, r = (math.radians(angle) for angle in (-pitch_deg, yaw_deg, -roll_deg))
     about_x = np.array([[1, 0, 0], [0, math.cos(p), -math.sin(p)], [0, math.sin(p), math.cos(p)]])
     about_y = np.array([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
     about_z = np.array([[math.cos(r), -math.sin(r), 0], [math.sin(r), math.cos(r), 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
+    return about_x @ about_y @ about_z
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (20, 0, 0), (0, 35, 0), (0, 0, 15), (-12, -40, 25), (10, 60, -8)])
@@ -65,6 +65,16 @@ def test_the_signs_are_those_of_the_glossary(vertices):
     crown = rotation(0, 0, 30) @ [0, 1, 0]
     assert crown[0] > 0.4  # clockwise: the top of the head goes to image right
     np.testing.assert_allclose(euler(rotation(5, -10, 15)), (5, -10, 15), atol=1e-9)
+
+
+def test_tilting_the_head_leaves_where_the_nose_points(vertices):
+    nose = [0, 0, 1]
+    for roll in (0, 40, -90):
+        pitch, yaw, found = euler(rotation(15, 50, roll))
+        np.testing.assert_allclose((pitch, yaw, found), (15, 50, roll), atol=1e-9)
+        right, up, _ = rotation(15, 50, roll) @ nose
+        assert right == pytest.approx(math.sin(math.radians(50)))
+        assert up == pytest.approx(math.sin(math.radians(15)) * math.cos(math.radians(50)))
 
 
 def test_a_photograph_has_its_points_where_the_face_is(pipeline, photograph):

@@ -51,8 +51,9 @@ class HeadPoseNet:
 def angles_deg(rotations: Array) -> tuple[Array, Array, Array]:
     """Return yaw, pitch and roll in degrees, ``(N,)`` each, in the glossary's signs, of ``(N, 3, 3)`` matrices.
 
-    Euler angles about x, y, z in the order of 300W-LP. There yaw grows to image left, pitch upwards, roll clockwise;
-    the glossary's yaw grows to image right.
+    The published code makes its training matrices ``Z Y X`` of the angles that 300W-LP lists, though those belong to a
+    face turned ``X Y Z``. Taken apart in the same way, they are those angles again. There yaw grows to image left,
+    pitch upwards, roll clockwise; the glossary's yaw grows to image right.
     """
     if rotations.ndim != 3 or rotations.shape[1:] != (3, 3):
         raise ValueError(f"The network gives {rotations.shape}, not (N, 3, 3)")
