@@ -122,8 +122,9 @@ from django.test import Client
 answer = Client().get("/admin/login/", HTTP_HOST="proctor.example.org", HTTP_X_FORWARDED_PROTO="https")
 if answer.status_code != 200:
     raise SystemExit(f"refused with {answer.status_code}")
-print(bool(answer.cookies["csrftoken"]["secure"]), answer.headers.get("Strict-Transport-Security"))
 from django.conf import settings
+cookie = answer.cookies["__Host-csrftoken" if settings.PUBLIC_URL.startswith("https:") else "csrftoken"]
+print(bool(cookie["secure"]), answer.headers.get("Strict-Transport-Security"))
 print(settings.SESSION_COOKIE_SECURE, answer.wsgi_request.is_secure())
 """
 
