@@ -120,7 +120,4 @@ async def test_a_live_socket_does_not_care_what_is_shouted_into_it(settings: Any
         assert (await hear(socket, within_s=10))["type"] == "state"
         for frame in frames():
             await socket.send_to(**frame)
-        await builders.on_db(ExamSession.objects.filter(pk=session.pk).update)(state="live")
-        await builders.on_db(builders.apply)(session)
-        heard = {(await hear(socket, within_s=10))["type"] for _ in range(2)}
-    assert "error" not in heard
+        assert await socket.receive_nothing(timeout=0.5)  # neither an answer nor a close
