@@ -23,7 +23,8 @@ DATA: Final[Directives] = {
     "sandbox": True,
 }
 """Of answers that are no pages: opened as one, they can do nothing."""
-_PAGE: Final[Directives] = DATA | {
+_PAGE: Final[Directives] = {
+    **DATA,
     "sandbox": None,
     "script-src": [SELF],
     "style-src": [SELF],
@@ -31,12 +32,13 @@ _PAGE: Final[Directives] = DATA | {
     "font-src": [SELF],
     "connect-src": [SELF],
 }
-ADMIN: Final[Directives] = _PAGE | {
+ADMIN: Final[Directives] = {
+    **_PAGE,
     "script-src": [SELF, UNSAFE_EVAL],  # Alpine, which django-unfold is made with, evaluates what its attributes say
     "style-src": [SELF, UNSAFE_INLINE],  # Alpine and htmx write style elements and attributes
     "form-action": [SELF],
 }
-PLAIN_PAGE: Final[Directives] = DATA | {"sandbox": None, "style-src": [SELF], "img-src": [SELF]}
+PLAIN_PAGE: Final[Directives] = {**DATA, "sandbox": None, "style-src": [SELF], "img-src": [SELF]}
 
 POLICIES: Final[tuple[tuple[str, Directives], ...]] = (
     ("/admin/", ADMIN),
@@ -82,7 +84,7 @@ def policy_of(path: str) -> Directives:
     return next((policy for prefix, policy in POLICIES if path.startswith(prefix)), DATA)
 
 
-class ContentSecurityPolicy(CSPMiddleware):  # type: ignore[misc]  # django-csp's types are not strict
+class ContentSecurityPolicy(CSPMiddleware):
     """django-csp with a policy for each part of the site."""
 
     def get_policy_parts(
