@@ -156,7 +156,9 @@ def every_answer(tenant: Tenant, client: APIClient, subscriptions: list[str]) ->
     for address in addresses():
         if address.method == "get":
             for url, _ in address.urls(given):
-                yield url, client.get(url).content.decode(errors="replace")
+                answer = client.get(url)
+                told = b"".join(answer) if answer.streaming else answer.content
+                yield url, told.decode(errors="replace")
     browser = Client()
     browser.force_login(make_user(tenant.organisation, superuser=True))
     for name, rows in (("alerts_subscription", subscriptions), ("accounts_apikey", tenant.organisation.api_keys.all())):
