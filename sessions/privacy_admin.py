@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -16,7 +17,7 @@ from accounts.audited_admin import ChangesAudited
 from sessions.holds import hold_lift, hold_place
 from sessions.models import LegalHold, RetentionPolicy
 from sessions.privacy_models import OF_ORGANISATION
-from sessions.retention import CLASSES, days_kept
+from sessions.retention import CLASSES
 
 
 @admin.register(RetentionPolicy)
@@ -48,15 +49,13 @@ def _shown(kind: str) -> Any:
         if policy.exam_id is not None and kind in OF_ORGANISATION:
             return "-"
         own = getattr(policy, f"{kind}_days")
-        days = own if own is not None else _inherited(policy, kind)
+        if own is None and policy.exam_id is not None:
+            return "as the organisation's"
+        days = settings.RETENTION_DAYS[kind] if own is None else own
         told = "no limit" if days == 0 else f"{days} days"
         return told if own is not None else f"({told})"
 
     return shown
-
-
-def _inherited(policy: RetentionPolicy, kind: str) -> int:
-    return days_kept(organisation_id=policy.organisation_id, exam_id=None, kind=kind)
 
 
 for _kind in CLASSES:

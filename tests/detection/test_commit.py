@@ -23,6 +23,7 @@ from detection.messages import Technical, frame_key
 from detection.models import Detection, RuleState
 from sessions.models import ExamSession, MediaGap
 from sessions.services import session_end
+from tests.alerts.builders import jpeg
 from tests.detection.builders import START, batched, commit, frame, frames, sequences, sound, story, technical
 from tests.factories import make_session
 
@@ -216,9 +217,7 @@ def test_pictures_of_onset_peak_and_decision_become_evidence() -> None:
     seen, gone = frames(0, 2), frames(2, 6, faces=0)
     store = FrameStore(get_redis())
     for observation in [*seen, *gone]:
-        store.put(
-            frame_key(str(session.id), observation.sample_id), b"\xff\xd8picture of " + observation.sample_id.encode()
-        )
+        store.put(frame_key(str(session.id), observation.sample_id), jpeg())
 
     commit(session, [*seen, *gone])
 

@@ -13,12 +13,14 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import escape
 
 from accounts.api_keys import api_key_find
-from accounts.models import APIKey, Organisation, Scope, User
-from enrollment.models import Candidate, Consent
-from sessions.models import Exam, ExamSession, Policy
+from accounts.audit import SYSTEM, audit_write
+from accounts.models import APIKey, AuditEntry, Organisation, Scope, User
+from enrollment.models import Candidate, Consent, ConsentText, Erasure
+from sessions.models import Exam, ExamSession, LegalHold, Policy, RetentionPolicy
 from tests.factories import (
     make_api_key,
     make_enrolled_candidate,
@@ -28,6 +30,7 @@ from tests.factories import (
     make_policy,
     make_session,
     make_user,
+    number,
 )
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +56,21 @@ MODELS: dict[type[Any], Make] = {
     Exam: lambda organisation: make_exam(organisation, policy=make_policy(organisation)),
     Policy: make_policy,
     ExamSession: _session,
+    AuditEntry: lambda organisation: audit_write(
+        organisation=organisation, actor=SYSTEM, action="a.b", subject_type="session"
+    ),
+    ConsentText: lambda organisation: ConsentText.objects.create(
+        organisation=organisation, version=f"v{number()}", locale="en", text="I agree."
+    ),
+    Erasure: lambda organisation: Erasure.objects.create(
+        organisation=organisation, subject="0" * 32, kind="everything", finished_at=timezone.now()
+    ),
+    RetentionPolicy: lambda organisation: RetentionPolicy.objects.create(
+        organisation=organisation, exam=make_exam(organisation), evidence_days=3
+    ),
+    LegalHold: lambda organisation: LegalHold.objects.create(
+        organisation=organisation, session=make_session(organisation), reason="appeal", placed_by="grace"
+    ),
 }
 
 
@@ -120,6 +138,7 @@ def test_a_page_opens_and_asks_a_bounded_number_of_times(
     root: Client, organisation: Organisation, model: type[Any]
 ) -> None:
     row = MODELS[model](organisation)
+    root.get(url(model, "change", row.pk))  # the first visit of some goes into the audit log
     with CaptureQueriesContext(connection) as captured:
         response = root.get(url(model, "change", row.pk))
     assert response.status_code == 200
@@ -128,6 +147,7 @@ def test_a_page_opens_and_asks_a_bounded_number_of_times(
 
 def test_a_session_page_does_not_ask_per_gap(root: Client, organisation: Organisation) -> None:
     session = make_session(organisation)
+    root.get(url(ExamSession, "change", session.pk))  # the first visit goes into the audit log
     counts = []
     for total in (2, 20):
         while session.media_gaps.count() < total:
