@@ -6,13 +6,13 @@ needs no filter that would make it miss some, and a gallery goes by dropping its
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django.db.models import QuerySet
 from numpy.typing import NDArray
 
 from accounts.models import Organisation, OrganisationKey
@@ -76,10 +76,11 @@ def gallery_drop(gallery: Gallery) -> None:
 
 def galleries_drop(organisation: Organisation) -> int:
     """Remove all galleries of an organisation and the keys they were under; return how many there were."""
-    galleries = Gallery.objects.filter(organisation=organisation)
-    dropped = [gallery_drop(gallery) for gallery in galleries]
+    galleries = list(Gallery.objects.filter(organisation=organisation))
+    for gallery in galleries:
+        gallery_drop(gallery)
     OrganisationKey.objects.filter(organisation=organisation, purpose=SEARCH_KEY).delete()
-    return len(dropped)
+    return len(galleries)
 
 
 def partition_name(gallery: Gallery) -> str:
@@ -113,7 +114,7 @@ def _lock_briefly(cursor: CursorWrapper) -> None:
     cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(_LOCK_TIMEOUT_MS)])
 
 
-def _of_model(organisation: Organisation, model: str) -> Iterable[Gallery]:
+def _of_model(organisation: Organisation, model: str) -> QuerySet[Gallery]:
     return Gallery.objects.filter(organisation=organisation, model=model).select_related("key")
 
 

@@ -169,6 +169,8 @@ def _retire_older(organisation: Organisation, key: OrganisationKey) -> int | Non
         if lacking(organisation, key).exists():
             return None
         older = OrganisationKey.objects.filter(organisation=organisation, purpose=SEARCH_KEY, version__lt=key.version)
-        dropped = [gallery_drop(gallery) for gallery in Gallery.objects.filter(key__in=older)]
+        galleries = list(Gallery.objects.filter(key__in=older))
+        for gallery in galleries:
+            gallery_drop(gallery)
         older.delete()
-    return len(dropped)
+    return len(galleries)
