@@ -80,13 +80,14 @@ class Stack:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    def wait_until_healthy(self) -> dict[str, Any]:
-        """Return the health document once every part is up; raise ``StackError`` when that takes too long."""
+    def wait_until_healthy(self, *parts: str) -> dict[str, Any]:
+        """Return the health document once these parts, or all, are up; raise ``StackError`` when it takes too long."""
         deadline = time.monotonic() + HEALTHY_TIMEOUT_S
         while True:
-            self._require_running()
+            self.require_running()
             health = self.health()
-            if health.get("status") == "up":
+            found = health.get("parts", {})
+            if health["status"] == "up" or (parts and all(found.get(part, {}).get("status") == "up" for part in parts)):
                 return health
             if time.monotonic() > deadline:
                 raise StackError(f"Not healthy after {HEALTHY_TIMEOUT_S:.0f} s: {health}\n{self.logs()}")
@@ -125,7 +126,8 @@ class Stack:
         files = sorted(self.directory.glob("*.log"))
         return "\n".join(f"--- {file.name}\n{file.read_text(errors='replace')[-characters:]}" for file in files)
 
-    def _require_running(self) -> None:
+    def require_running(self) -> None:
+        """Raise ``StackError`` when a process that was neither stopped nor killed has ended."""
         for name, process in self.processes.items():
             if process.poll() is not None:
                 raise StackError(f"{name} ended with status {process.returncode}\n{self.logs()}")
@@ -150,7 +152,10 @@ def running_stack(directory: Path, weights_dir: Path) -> Iterator[Stack]:
     running = Stack(directory, {})
     database_url = _create_database()
     try:
-        running.environment = _environment(running.directory, database_url, weights_dir)
+        redis_url = urlunsplit(urlsplit(os.environ["REDIS_URL"])._replace(path=REDIS_DATABASE))
+        running.environment = environment(
+            directory, DATABASE_URL=database_url, REDIS_URL=redis_url, WEIGHTS_DIR=str(weights_dir)
+        )
         running.manage("migrate", "--verbosity", "0")
         running.start()
         running.wait_until_healthy()
@@ -160,24 +165,23 @@ def running_stack(directory: Path, weights_dir: Path) -> Iterator[Stack]:
         _drop_database(database_url)
 
 
-def _environment(directory: Path, database_url: str, weights_dir: Path) -> dict[str, str]:
+def environment(directory: Path, **settings: str) -> dict[str, str]:
+    """Return the environment of a product on free ports that keeps its files in ``directory``."""
     ports = {name: str(free_port()) for name in ("WEB_PORT", "GATEWAY_PORT", "METRICS_PORT", "GRPC_PORT")}
     (directory / "metrics").mkdir()
     return {
         **os.environ,
         **ports,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "DATABASE_URL": database_url,
-        "REDIS_URL": urlunsplit(urlsplit(os.environ["REDIS_URL"])._replace(path=REDIS_DATABASE)),
         "PUBLIC_URL": f"http://localhost:{ports['WEB_PORT']}",
         "GATEWAY_PUBLIC_URL": f"http://localhost:{ports['GATEWAY_PORT']}",
         "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
-        "WEIGHTS_DIR": str(weights_dir),
         "EVIDENCE_DIR": str(directory / "evidence"),
         "BEAT_SCHEDULE": str(directory / "beat-schedule"),
         "PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics"),
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
+        **settings,
     }
 
 

@@ -60,11 +60,14 @@ class Postgres:
         self._wait_until_ready(port)
         return f"postgres://{ROLE}:{quote(self._password, safe='')}@{LOOPBACK}:{port}/{DATABASE}"
 
-    def stop(self) -> None:
-        """Stop the server, closing its clients' connections; kill it if it does not obey."""
+    def stop(self, *, immediately: bool = False) -> None:
+        """Stop the server, closing its clients' connections; kill it if it does not obey.
+
+        ``immediately``: as in a crash, so that the next start has to recover from the log.
+        """
         if self._process is None:
             return
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(signal.SIGQUIT if immediately else signal.SIGINT)
         try:
             self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

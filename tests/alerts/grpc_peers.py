@@ -1,4 +1,4 @@
-"""The stream's server inside the test, and clients that speak to it over TCP."""
+"""The stream's server inside the test and clients that speak to it over TCP; and a server that alerts are pushed to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from accounts.api_keys import api_key_create
 from accounts.models import Organisation
 from alerts.models import Alert
 from alerts.rpc import alerts_pb2
-from alerts.rpc.messages import STREAM
+from alerts.rpc.messages import RECEIVER, STREAM
 from alerts.rpc.server import Config, StreamServer
 from tests.alerts import builders
 from tests.alerts.web import ROOT, database_url
@@ -188,3 +189,46 @@ class Line:
                 await self._flows.wait()
                 writer.write(data)
         writer.close()
+
+
+class GrpcReceiver:
+    """A platform's own server: keeps what was delivered. ``behaviour`` is asked for the reply; it may abort."""
+
+    def __init__(self, port: int, credentials: grpc.ServerCredentials | None) -> None:
+        self.got: list[alerts_pb2.Alert] = []
+        self.metadata: list[dict[str, Any]] = []
+        self.peers: list[str] = []
+        self.behaviour: Callable[[alerts_pb2.Alert, grpc.ServicerContext], str] = lambda alert, context: "noted"
+        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        method = grpc.unary_unary_rpc_method_handler(
+            self._deliver,
+            request_deserializer=alerts_pb2.Alert.FromString,
+            response_serializer=alerts_pb2.DeliverReply.SerializeToString,
+        )
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(RECEIVER, {"Deliver": method}),))
+        address = f"127.0.0.1:{port}"
+        self.port = (
+            self._server.add_insecure_port(address)
+            if credentials is None
+            else self._server.add_secure_port(address, credentials)
+        )
+        self._server.start()
+
+    def _deliver(self, alert: alerts_pb2.Alert, context: grpc.ServicerContext) -> alerts_pb2.DeliverReply:
+        self.got.append(alert)
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.peers.append(context.peer())
+        return alerts_pb2.DeliverReply(note=self.behaviour(alert, context))
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()
+
+
+@contextlib.contextmanager
+def receiving(port: int = 0, credentials: grpc.ServerCredentials | None = None) -> Iterator[GrpcReceiver]:
+    """Run such a server."""
+    receiver = GrpcReceiver(port, credentials)
+    try:
+        yield receiver
+    finally:
+        receiver.stop()

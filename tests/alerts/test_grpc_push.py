@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,57 +18,15 @@ from alerts.models import Delivery
 from alerts.outgoing import Answer, Outgoing, Result, TransportError
 from alerts.rpc import alerts_pb2
 from alerts.rpc.channels import CHANNELS
-from alerts.rpc.messages import RECEIVER
 from alerts.subscriptions import subscription_create
 from alerts.transports import grpc as transport
 from proctor_site.embedded.ports import free_port
 from tests.alerts import builders
 from tests.alerts.certificates import Authority
+from tests.alerts.grpc_peers import GrpcReceiver, receiving
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Code = grpc.StatusCode
-
-
-class GrpcReceiver:
-    """Keeps what was delivered. ``behaviour`` is asked for the reply; it may abort."""
-
-    def __init__(self, port: int, credentials: grpc.ServerCredentials | None) -> None:
-        self.got: list[alerts_pb2.Alert] = []
-        self.metadata: list[dict[str, Any]] = []
-        self.peers: list[str] = []
-        self.behaviour: Callable[[alerts_pb2.Alert, grpc.ServicerContext], str] = lambda alert, context: "noted"
-        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
-        method = grpc.unary_unary_rpc_method_handler(
-            self._deliver,
-            request_deserializer=alerts_pb2.Alert.FromString,
-            response_serializer=alerts_pb2.DeliverReply.SerializeToString,
-        )
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(RECEIVER, {"Deliver": method}),))
-        address = f"127.0.0.1:{port}"
-        self.port = (
-            self._server.add_insecure_port(address)
-            if credentials is None
-            else self._server.add_secure_port(address, credentials)
-        )
-        self._server.start()
-
-    def _deliver(self, alert: alerts_pb2.Alert, context: grpc.ServicerContext) -> alerts_pb2.DeliverReply:
-        self.got.append(alert)
-        self.metadata.append(dict(context.invocation_metadata()))
-        self.peers.append(context.peer())
-        return alerts_pb2.DeliverReply(note=self.behaviour(alert, context))
-
-    def stop(self) -> None:
-        self._server.stop(0).wait()
-
-
-@contextmanager
-def receiving(port: int = 0, credentials: grpc.ServerCredentials | None = None) -> Iterator[GrpcReceiver]:
-    receiver = GrpcReceiver(port, credentials)
-    try:
-        yield receiver
-    finally:
-        receiver.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -6,15 +6,14 @@ It has a PostgreSQL, a Redis and a Celery worker to itself, and sends frames as 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,44 +22,21 @@ import psutil
 import redis
 
 from detection.engine.policy import EventType
-from proctor_site.embedded.postgres import Postgres
-from proctor_site.embedded.run_directory import RunDirectory
-from proctor_site.embedded.valkey import Valkey
+from tests.plays import ROOT, Servers, play, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
 RATE = 4.0
-SECRETS = {
-    "SECRET_KEY": "scenario-secret-key-scenario-secret-key-scenario-secret",
-    "JOIN_TOKEN_KEY": "scenario-join-token-key-0123456789abcdef",
-    "KEY_ENCRYPTION_KEYS": "scenario:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
-}
 
 
-class Parts:
+class Parts(Servers):
     """The servers and the worker, each to be stopped and started again."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        run = RunDirectory(directory)
-        if not run.acquire():
-            raise RuntimeError(f"{directory} is in use")
-        self.postgres = Postgres(run, password="scenario", durable=False)
-        self.valkey = Valkey(run, password="scenario")
+        super().__init__(directory)
         self.worker: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the servers, make the database and set Django up on it."""
-        os.environ |= SECRETS | {
-            "DATABASE_URL": self.postgres.start(),
-            "REDIS_URL": self.valkey.start(),
-            "DJANGO_SETTINGS_MODULE": "proctor_site.settings",
-            "EVIDENCE_DIR": str(self.directory / "evidence"),
-            "OMP_NUM_THREADS": "1",
-        }
-        subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, check=True)
-        import django
-
-        django.setup()
+        """Start the servers and the worker."""
+        super().start()
         self.start_worker()
 
     def start_worker(self) -> None:
@@ -98,8 +74,7 @@ class Parts:
         """Stop everything."""
         if self.worker is not None and self.worker.poll() is None:
             self.kill_worker()
-        self.valkey.stop()
-        self.postgres.stop()
+        super().stop()
 
 
 class Gateway(threading.Thread):
@@ -153,15 +128,6 @@ def pictures() -> tuple[bytes, bytes]:
     frames = [next(film(Script("scenario", 1.0, (Scene(-9.0, places),)))) for places in (NOBODY, A_ALONE)]
     empty, seen = (cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames)
     return empty, seen
-
-
-def wait_for(what: str, condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
-    """Wait until something is true."""
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(what)
-        time.sleep(0.1)
 
 
 def make_session() -> str:
@@ -265,15 +231,16 @@ def redis_away(parts: Parts) -> dict[str, Any]:
 SCENARIOS = {scenario.__name__: scenario for scenario in (killed_processes, postgres_away, redis_away)}
 
 
-def main(name: str, directory: str) -> None:
-    """Play one scenario in ``directory`` and print the result as JSON. SIGTERM stops its parts, too."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    parts = Parts(Path(directory))
-    with ExitStack() as stack:
-        stack.callback(parts.stop)
+@contextmanager
+def running(directory: Path) -> Iterator[Parts]:
+    """Run all parts, logging to ``directory``."""
+    parts = Parts(directory)
+    try:
         parts.start()
-        print(json.dumps(SCENARIOS[name](parts)))
+        yield parts
+    finally:
+        parts.stop()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    play(SCENARIOS, running)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,53 +9,17 @@ from typing import Any
 
 import pytest
 
-from tests.detection.scenario import ROOT, SCENARIOS
+from tests.detection.scenario import SCENARIOS
+from tests.plays import Play, playing
 
 TIMEOUT_S = 150
 
 
-class Play:
-    """A scenario on its way; they all run at the same time, since mostly they wait."""
-
-    def __init__(self, name: str, directory: Path) -> None:
-        self._directory = directory
-        environment = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "REDIS_URL")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.detection.scenario", name, str(directory)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def result(self) -> dict[str, Any]:
-        """Return what the scenario printed; fail with its errors when it broke off."""
-        output, errors = self._process.communicate(timeout=TIMEOUT_S)
-        if self._process.returncode != 0:
-            log = (self._directory / "worker.log").read_text(errors="replace")[-3000:]
-            pytest.fail(f"The scenario ended with {self._process.returncode}:\n{errors[-3000:]}\n{log}")
-        return dict(json.loads(output.splitlines()[-1]))
-
-    def stop(self) -> None:
-        """End it if it still runs; it stops its own parts."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
-
-
 @pytest.fixture(scope="module")
 def plays(weights_dir: Path) -> Iterator[dict[str, Play]]:
-    """Start every scenario, in directories that PostgreSQL's account can reach where that is another one."""
-    with tempfile.TemporaryDirectory(prefix="sd-proctor-scenario-") as base, ExitStack() as stack:
-        Path(base).chmod(0o711)
-        started: dict[str, Play] = {}
-        for name in SCENARIOS:
-            directory = Path(base) / name
-            directory.mkdir(mode=0o711)
-            started[name] = Play(name, directory)
-            stack.callback(started[name].stop)
-        yield started
+    """Start every scenario; they all run at the same time."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(playing("tests.detection.scenario", name)) for name in SCENARIOS}
 
 
 def skipped(result: dict[str, Any]) -> int:
@@ -68,7 +27,7 @@ def skipped(result: dict[str, Any]) -> int:
 
 
 def test_a_killed_analysing_process_and_a_killed_worker_lose_and_double_no_incident(plays: dict[str, Play]) -> None:
-    result = plays["killed_processes"].result()
+    result = plays["killed_processes"].result(TIMEOUT_S)
 
     assert [event for event, *_ in result["incidents"]] == ["NO_FACE", "NO_FACE"]
     (_, first, first_end), (_, second, second_end) = result["incidents"]
@@ -83,7 +42,7 @@ def test_a_killed_analysing_process_and_a_killed_worker_lose_and_double_no_incid
 
 
 def test_ten_seconds_without_postgresql_lose_no_incident_and_show_as_a_gap(plays: dict[str, Play]) -> None:
-    result = plays["postgres_away"].result()
+    result = plays["postgres_away"].result(TIMEOUT_S)
 
     assert len(result["incidents"]) == 1
     event, start, end = result["incidents"][0]
@@ -95,7 +54,7 @@ def test_ten_seconds_without_postgresql_lose_no_incident_and_show_as_a_gap(plays
 
 
 def test_after_ten_seconds_without_redis_the_worker_goes_on_by_itself(plays: dict[str, Play]) -> None:
-    result = plays["redis_away"].result()
+    result = plays["redis_away"].result(TIMEOUT_S)
 
     assert [event for event, *_ in result["incidents"]] == ["NO_FACE"]
     assert result["incidents"][0][1] == pytest.approx(26.0, abs=0.5)
