@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,17 +78,15 @@ class Play:
 
 
 @contextmanager
-def playing(module: str, names: Sequence[str]) -> Iterator[dict[str, Play]]:
-    """Start every scenario, in directories that PostgreSQL's account can reach where that is another one."""
-    with tempfile.TemporaryDirectory(prefix="sd-proctor-scenario-") as base, ExitStack() as stack:
-        Path(base).chmod(0o711)
-        started: dict[str, Play] = {}
-        for name in names:
-            directory = Path(base) / name
-            directory.mkdir(mode=0o711)
-            started[name] = Play(module, name, directory)
-            stack.callback(started[name].stop)
-        yield started
+def playing(module: str, name: str) -> Iterator[Play]:
+    """Start a scenario, in a directory that PostgreSQL's account can reach where that is another one."""
+    with tempfile.TemporaryDirectory(prefix="sd-proctor-scenario-") as directory:
+        Path(directory).chmod(0o711)
+        started = Play(module, name, Path(directory))
+        try:
+            yield started
+        finally:
+            started.stop()
 
 
 class Servers:

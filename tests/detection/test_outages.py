@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ TIMEOUT_S = 150
 @pytest.fixture(scope="module")
 def plays(weights_dir: Path) -> Iterator[dict[str, Play]]:
     """Start every scenario; they all run at the same time."""
-    with playing("tests.detection.scenario", list(SCENARIOS)) as started:
-        yield started
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(playing("tests.detection.scenario", name)) for name in SCENARIOS}
 
 
 def skipped(result: dict[str, Any]) -> int:
