@@ -44,7 +44,11 @@ _WATCHES: Final = {
     "alerts.view_alert",
 }
 _PROCTOR: Final = _WATCHES | {"exam_sessions.change_examsession"}
-_REVIEWER: Final = _WATCHES | {"alerts.review_incident"}
+_REVIEWER: Final = _WATCHES | {
+    "alerts.review_incident",
+    "enrollment.view_duplicatesuspicion",
+    "enrollment.change_duplicatesuspicion",
+}
 _AUDITOR: Final = {
     "accounts.view_organisation",
     "accounts.view_user",
@@ -53,7 +57,12 @@ _AUDITOR: Final = {
     "auth.view_group",
     "enrollment.view_candidate",
     "enrollment.view_consent",
+    "enrollment.view_consenttext",
+    "enrollment.view_duplicatesearch",
+    "enrollment.view_erasure",
     "exam_sessions.view_exam",
+    "exam_sessions.view_legalhold",
+    "exam_sessions.view_retentionpolicy",
     "exam_sessions.view_policy",
     "exam_sessions.view_examsession",
     "alerts.view_incident",
@@ -77,7 +86,11 @@ _ADMINISTRATOR: Final = {
     "accounts.delete_user",
     "accounts.change_organisation",
     "enrollment.change_candidate",
-    *_all_of("exam_sessions.exam", "exam_sessions.policy"),
+    "enrollment.add_duplicatesearch",
+    "enrollment.change_duplicatesearch",
+    "exam_sessions.add_legalhold",
+    "exam_sessions.change_legalhold",
+    *_all_of("enrollment.consenttext", "exam_sessions.exam", "exam_sessions.policy", "exam_sessions.retentionpolicy"),
 }
 
 PERMISSIONS: Final[Mapping[Role, frozenset[str]]] = {
@@ -103,9 +116,9 @@ def roles_write(sender: AppConfig, using: str, **_: Any) -> None:
     """Bring the groups to the table; called after each app's migrations, when its permissions are there."""
     if not any(permission.startswith(f"{sender.label}.") for held in PERMISSIONS.values() for permission in held):
         return
-    for role, held in PERMISSIONS.items():
+    for role, permissions in PERMISSIONS.items():
         group, _ = Group.objects.using(using).get_or_create(name=role.value)
-        group.permissions.set(permissions_named(held, using))
+        group.permissions.set(permissions_named(permissions, using))
 
 
 def permissions_named(names: Iterable[str], using: str = "default") -> QuerySet[Permission]:

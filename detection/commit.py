@@ -22,6 +22,7 @@ from detection.engine.observations import AUDIO, BROWSER, TECHNICAL, VIDEO, Obse
 from detection.gaps import DROPPED, Dropped, gap_note, gaps_fill_sessions, gaps_record, moment
 from detection.messages import Stream, Technical
 from detection.pictures import frames_of
+from detection.sealed_voices import voices_open, voices_seal
 from sessions.models import ExamSession
 from sessions.services import session_state_set
 
@@ -208,7 +209,8 @@ def _advance(row: _Row, batch: SessionBatch, observations: list[Observation], no
     state_changed = _follow_media(row, batch.context.session, observations)
     policy = batch.context.policy
     closing = batch.closing and row.ended_at is not None and not row.closed
-    step = rules.advance(rules.RulesState.from_dict(row.state), observations, policy, now=batch.now)
+    state = rules.RulesState.from_dict(voices_open(row.state, batch.context.session))
+    step = rules.advance(state, observations, policy, now=batch.now)
     LATE.inc(step.late)
     state_changed |= challenge_follow(row.state, step.state.memory)
     changes = step.changes
@@ -219,7 +221,7 @@ def _advance(row: _Row, batch: SessionBatch, observations: list[Observation], no
         _close(row, now)
     for change in changes:
         _apply(row, batch.context.session, change)
-    row.state = step.state.to_dict()
+    row.state = voices_seal(step.state.to_dict(), batch.context.session)
     _note_arrival(row, batch, observations, now)
     return SessionOutcome(batch.context, observations, len(changes), step.attentive, state_changed or closing)
 

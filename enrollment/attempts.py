@@ -38,7 +38,8 @@ def pause_after(failures: int) -> timedelta | None:
     if failures < MOST_IN_A_ROW:
         return None
     doublings = min(failures - MOST_IN_A_ROW, 20)
-    return min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
+    factor: int = 2**doublings
+    return min(FIRST_PAUSE * factor, LONGEST_PAUSE)
 
 
 @contextmanager

@@ -34,7 +34,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         signed_in_at = context.request.session.get(SIGNED_IN_AT, 0.0)
-        return time.time() - signed_in_at >= FRESH_S and super().is_reauthentication_required(app=app, **kwargs)
+        stale = time.time() - signed_in_at >= FRESH_S
+        return stale and bool(super().is_reauthentication_required(app=app, **kwargs))
 
     def get_client_ip(self, request: HttpRequest) -> str:
         return str(request.META.get("REMOTE_ADDR", ""))

@@ -52,7 +52,7 @@ def second_factor_missing(person: User) -> bool:
 
 def has_second_factor(person: User) -> bool:
     """Tell whether this person has set one up."""
-    return Authenticator.objects.filter(user=person, type=Authenticator.Type.TOTP).exists()
+    return bool(Authenticator.objects.filter(user=person, type=Authenticator.Type.TOTP).exists())
 
 
 def second_factor_reset(person: User) -> bool:

@@ -13,7 +13,7 @@ from allauth.mfa.totp import views as totp
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LoginView
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from redis.exceptions import RedisError
@@ -30,15 +30,14 @@ class SignInView(LoginView):
     template_name = "accounts/sign_in.html"
     authentication_form = AuthenticationForm
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.method == "GET" and admin.site.has_permission(request):
             return redirect("admin:index")
         if request.method == "POST":
             wait_s = lockout.attempt_wait_s(request, request.POST.get("username", ""))
             if wait_s is not None:
                 return lockout.refused(request, wait_s)
-        answer: HttpResponse = super().dispatch(request, *args, **kwargs)
-        return answer
+        return super().dispatch(request, *args, **kwargs)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         person = form.get_user()
