@@ -17,12 +17,15 @@ from accounts.models import Organisation, User
 from alerts import services
 from alerts.models import Alert, Delivery, DeliveryAttempt, Evidence, Incident
 from alerts.subscriptions import subscription_create
-from enrollment.models import Consent
+from enrollment.models import Candidate, Consent, DuplicateSearch, DuplicateSuspicion
+from enrollment.privacy_models import ConsentText, Erasure
 from sessions.joining import join_token_mint
 from sessions.models import ExamSession
+from sessions.privacy_models import LegalHold, RetentionPolicy
 from tests.alerts import builders
 from tests.factories import (
     make_api_key,
+    make_candidate,
     make_enrolled_candidate,
     make_exam,
     make_gap,
@@ -88,6 +91,7 @@ def make_tenant() -> Tenant:
     audit_write(
         organisation=owner, actor=SYSTEM, action="test.made", subject_type="test", subject=f"{word}-audit", details={}
     )
+    _make_privacy(owner, candidate, session, word)
     incident, evidence = Incident.objects.get(session=session), Evidence.objects.get(session=session)
     alert = Alert.objects.filter(session=session).earliest("sequence")
     given: dict[str, list[Any]] = {
@@ -105,10 +109,25 @@ def make_tenant() -> Tenant:
     secrets = {
         *(str(value) for values in given.values() for value in values if not isinstance(value, int)),
         *(str(alert.event_id) for alert in Alert.objects.filter(session=session)),
-        f"{word}-consent", f"{word}-policy", f"{word}-exam-name", f"{word}-hook", f"{word}-audit", key.prefix,
+        *(f"{word}-{what}" for what in ("consent", "text", "hold", "other", "eraser")), f"{word}-policy",
+        f"{word}-exam-name", f"{word}-hook", f"{word}-audit", key.prefix,
         person.username,
     }  # fmt: skip
     return Tenant(owner, session, given, frozenset(secrets))
+
+
+def _make_privacy(owner: Organisation, candidate: Candidate, session: ExamSession, word: str) -> None:
+    ConsentText.objects.create(organisation=owner, version=f"{word}-text", locale="en", text=f"{word}-text")
+    RetentionPolicy.objects.create(organisation=owner, incidents_days=30)
+    LegalHold.objects.create(organisation=owner, session=session, reason=f"{word}-hold", placed_by=f"{word}-hold")
+    Erasure.objects.create(
+        organisation=owner, subject="0" * 32, kind=Erasure.Kind.EVERYTHING, actor_kind="system", actor=f"{word}-eraser"
+    )
+    DuplicateSearch.objects.create(organisation=owner)
+    other = make_candidate(owner, f"{word}-other")
+    DuplicateSuspicion.objects.create(
+        organisation=owner, candidate=candidate, other=other, model="m", similarity=0.99, comparison_score=0.9
+    )
 
 
 def make_intruder() -> Intruder:
