@@ -112,7 +112,7 @@ SCOPE_NEEDS: Final[Mapping[str, str]] = {
 may make keys may give them."""
 
 
-def roles_write(sender: AppConfig, using: str, **_: Any) -> None:
+def roles_write(sender: AppConfig, using: str, **signal: Any) -> None:
     """Bring the groups to the table; called after each app's migrations, when its permissions are there."""
     if not any(permission.startswith(f"{sender.label}.") for held in PERMISSIONS.values() for permission in held):
         return
