@@ -60,12 +60,13 @@ def _rewrap_batch(place: SealedPlace, after: Any, done: Rewrapped) -> Any:
     with transaction.atomic():
         rows = list(place.others(active_id, after=after).select_for_update(no_key=True)[:BATCH])
         for row in rows:
+            bound_to = place.bound_to(row)
             try:
-                plain = open_secret(place.value(row), purpose=place.purpose, row=str(row.pk))
+                plain = open_secret(place.value(row), purpose=place.purpose, row=bound_to)
             except SealError as error:
                 done.failed.append(f"{row.pk}: {error}")
                 continue
-            place.replace(row, seal_secret(plain, purpose=place.purpose, row=str(row.pk)), active_id)
+            place.replace(row, seal_secret(plain, purpose=place.purpose, row=bound_to), active_id)
             done.count += 1
     return rows[-1].pk if rows else None
 

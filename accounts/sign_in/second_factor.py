@@ -9,15 +9,14 @@ from typing import Final
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 
-from accounts.keys import key_id_of, key_ring, open_secret, seal_secret
+from accounts.keys import open_secret, seal_secret
 from accounts.models import User
 from accounts.roles import Role
 
 ALL: Final = "all"
-_PURPOSE: Final = "mfa.Authenticator.data"
-_SECRETS: Final = ("secret", "seed")
-"""Members of an authenticator's data that are sealed."""
+PURPOSE_SECOND_FACTOR: Final = "mfa.Authenticator.data"
 _KNOWN: Final = "_needs_second_factor"
 
 
@@ -63,26 +62,10 @@ def second_factor_reset(person: User) -> bool:
 
 def seal_text(text: str) -> str:
     """Seal an authenticator's secret under the active key-encryption key."""
-    return base64.b64encode(seal_secret(text.encode(), purpose=_PURPOSE, row="")).decode()
+    with transaction.atomic():  # allauth stores it right afterwards, in a transaction of its own
+        return base64.b64encode(seal_secret(text.encode(), purpose=PURPOSE_SECOND_FACTOR, row="")).decode()
 
 
 def open_text(sealed: str) -> str:
     """Open what ``seal_text`` sealed; raise ``accounts.keys.SealError`` when it does not open."""
-    return open_secret(base64.b64decode(sealed), purpose=_PURPOSE, row="").decode()
-
-
-def second_factors_rewrap() -> int:
-    """Seal the secrets anew that are under another key than the active one; return of how many authenticators."""
-    done = 0
-    for authenticator in Authenticator.objects.iterator():
-        stale = [
-            name
-            for name in _SECRETS
-            if name in authenticator.data
-            and key_id_of(base64.b64decode(authenticator.data[name])) != key_ring().active_id
-        ]
-        if stale:
-            authenticator.data |= {name: seal_text(open_text(authenticator.data[name])) for name in stale}
-            authenticator.save(update_fields=["data"])
-            done += 1
-    return done
+    return open_secret(base64.b64decode(sealed), purpose=PURPOSE_SECOND_FACTOR, row="").decode()

@@ -15,7 +15,8 @@ from django.urls import reverse
 
 from accounts.keys import key_ring
 from accounts.models import AuditEntry, User
-from accounts.sign_in.second_factor import required_parse, second_factors_rewrap
+from accounts.rewrap import rewrap_all
+from accounts.sign_in.second_factor import required_parse
 from tests.access.people import CODE, PASSWORD, code_of, give_second_factor, has_second_factor, make_person, sign_in
 from tests.factories import make_user
 
@@ -132,8 +133,8 @@ def test_secrets_are_sealed_in_the_database_and_sealed_anew_under_a_new_key(pers
     fresh = "second:" + base64.b64encode(bytes(range(32))).decode()
     settings.KEY_ENCRYPTION_KEYS = f"{fresh},{settings.KEY_ENCRYPTION_KEYS}"
     assert key_ring().active_id == "second"
-    assert second_factors_rewrap() == 2
-    assert second_factors_rewrap() == 0
+    assert rewrap_all().count == 2
+    assert rewrap_all().count == 0
     assert sign_in(person).client.post(CODE, {"code": code_of(secret)}).status_code == 302
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import subprocess
 import sys
@@ -25,7 +26,7 @@ PURPOSE = keys.PURPOSE_DATA_KEY
 
 
 def encoded(fill: bytes = b"k") -> str:
-    return base64.b64encode(fill * 32).decode()
+    return base64.b64encode(hashlib.sha256(fill).digest()).decode()
 
 
 @pytest.fixture(autouse=True)

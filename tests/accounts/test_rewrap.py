@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from tests.factories import make_organisation
 
 
 def ring(*names: str) -> str:
-    return ",".join(f"{name}:{base64.b64encode(name.encode().ljust(32, b'.')).decode()}" for name in names)
+    return ",".join(f"{name}:{base64.b64encode(hashlib.sha256(name.encode()).digest()).decode()}" for name in names)
 
 
 @pytest.fixture(autouse=True)
