@@ -65,7 +65,7 @@ class AudioJob:
         return self._past
 
 
-_MIN_PRESENCE = 0.5
+MIN_PRESENCE = 0.5
 """Below this the network takes what it sees for no face, and its points mean nothing."""
 
 
@@ -87,7 +87,7 @@ class VideoSample:
     def landmarks(self) -> LandmarksMeasure | None:
         """Return the points of the largest face; None where nobody looked, or the network itself sees no face."""
         measure = self.found.get("landmarks")
-        return measure if isinstance(measure, LandmarksMeasure) and measure.presence >= _MIN_PRESENCE else None
+        return measure if isinstance(measure, LandmarksMeasure) and measure.presence >= MIN_PRESENCE else None
 
     def is_due(self, interval_s: float) -> bool:
         """Return whether what runs each ``interval_s`` runs on this frame: a multiple lies between the last one and it.

@@ -88,7 +88,7 @@ class Row:
         if pure.is_absolute() or ".." in pure.parts:
             raise self.wrong(f"{column!r} must be a path below the directory, not {name!r}")
         path = self.directory / pure
-        if not path.is_file():
+        if not _is_file(path):
             raise self.wrong(f"there is no file {name!r}")
         return path
 
@@ -135,6 +135,13 @@ def read_table(directory: Path, name: str, columns: Sequence[str]) -> list[Row]:
     return [_row(directory, name, header, record, lines) for record in records[1:]]
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a zero byte
+        return False
+
+
 def _read_text(directory: Path, name: str) -> str:
     if not directory.is_dir():
         raise LayoutError(str(directory), 0, "is no directory")
@@ -173,6 +180,8 @@ def _header(record: _Record, name: str, columns: Sequence[str], content: str) ->
 def _row(directory: Path, name: str, header: list[str], record: _Record, lines: list[str]) -> Row:
     first, last, cells = record
     content = "\n".join(lines[first - 1 : last])
+    while len(cells) > len(header) and not cells[-1].strip():  # as spreadsheets leave them
+        cells = cells[:-1]
     if len(cells) != len(header):
         raise LayoutError(name, first, f"has {len(cells)} cells, the header {len(header)}", content)
     return Row(directory, name, first, content, dict(zip(header, (cell.strip() for cell in cells), strict=True)))

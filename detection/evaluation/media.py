@@ -6,6 +6,7 @@ mono and is cut into the policy's windows, each with the gateway's lead-in. Time
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from detection.engine.media import SAMPLE_RATE_HZ, AudioWindow, Frame, ImageError, decode_frame, decode_image
+from detection.engine.yunet import scale_down
 from media_gateway.audio import LEAD_IN_S
 from media_gateway.video import JpegEncoder, Sampler
 
@@ -25,11 +27,17 @@ Sound = NDArray[np.float32]
 
 EPOCH = 1_700_000_000.0
 """Capture time of a clip's second zero. Any will do; this one is a multiple of every interval in the default policy."""
-MAX_PIXELS = 40_000_000
+MAX_PIXELS = 250_000_000
+"""More than the product accepts of a candidate: a data set's photographs are no uploads."""
+_HEADER_BYTES = 16
+MAX_SIDE = 4096
+"""Larger pictures are scaled down to this, so that a batch of them fits into memory. Faces are sought far below it."""
 _JITTER_S = 0.05
 """Sound whose time stamp is off by less than this is continued, as players do; more is a gap or an overlap."""
 _MAX_GAP_S = 600.0
 """A time stamp that far ahead is damage, not silence."""
+
+logger = logging.getLogger(__name__)
 
 
 class MediaError(Exception):
@@ -37,22 +45,24 @@ class MediaError(Exception):
 
 
 def read_image(path: Path) -> Image:
-    """Read a still picture, upright, BGR uint8 ``(H, W, 3)``.
+    """Read a still picture, upright, BGR uint8 ``(H, W, 3)``, its sides at most ``MAX_SIDE``.
 
     JPEG, PNG and WebP as the product reads them; whatever else OpenCV knows (BMP, TIFF, PGM) too, as data sets have it.
     """
     data = path.read_bytes()
     try:
-        return decode_image(data, max_pixels=MAX_PIXELS)
+        image = decode_image(data, max_pixels=MAX_PIXELS)
     except ImageError as error:
         other = None if _is_known(data) else _decode_other(data)
         if other is None:
             raise MediaError(error.message) from error
-        return other
+        image = other
+    return scale_down(image, MAX_SIDE)[0]
 
 
 def _is_known(data: bytes) -> bool:
-    return data[:2] == b"\xff\xd8" or data[:4] in (b"\x89PNG", b"RIFF")
+    """Return whether it begins as the pictures do that the product reads. AVI and WAV are RIFF files, as WebP is."""
+    return data[:2] == b"\xff\xd8" or data[:4] == b"\x89PNG" or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
 def _decode_other(data: bytes) -> Image | None:
@@ -66,7 +76,11 @@ def _decode_other(data: bytes) -> Image | None:
 
 
 def is_still(path: Path) -> bool:
-    """Return whether a file is a still picture rather than a video, by what is in it."""
+    """Return whether a file is a still picture rather than a video, by what is in it; torn pictures are pictures too."""
+    with path.open("rb") as file:
+        data = file.read(_HEADER_BYTES)
+    if _is_known(data):
+        return True
     try:
         read_image(path)
     except MediaError:
@@ -78,7 +92,8 @@ def is_still(path: Path) -> bool:
 def read_frames(path: Path, frames_per_second: float) -> Iterator[Frame]:
     """Yield a video's pictures at the product's sampling rate, upright; ``frame_id`` is unique in the clip.
 
-    Raises ``MediaError`` where the file cannot be opened or has no video; damage further on ends the clip there.
+    Raises ``MediaError`` where the file cannot be opened or has no video that can be decoded; what is damaged in between
+    is passed over, and logged.
     """
     sampler, encoder = Sampler(frames_per_second), JpegEncoder()
     with _open(path) as container:
@@ -132,23 +147,42 @@ def _open(path: Path) -> Any:
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
-    """Yield the frames of a stream that can be decoded, with their second of the clip; stop at the first damage after.
+    """Yield the frames of a stream that can be decoded, with their second of the clip, as a player goes on after damage.
 
     Raises ``MediaError`` where nothing can be decoded at all.
     """
     origin_s = (container.start_time or 0) / av.time_base
-    at_s, count = 0.0, 0
-    try:
-        for frame in container.decode(stream):
+    at_s, count, damaged = 0.0, 0, ""
+    for frames in _packets(container, stream):
+        if isinstance(frames, Exception):
+            damaged = str(frames)
+            continue
+        for frame in frames:
             at_s = frame.time - origin_s if frame.time is not None else at_s
             count += 1
             yield max(at_s, 0.0), frame
             at_s += _duration_s(frame, stream)
-    except (av.FFmpegError, ValueError) as error:
-        if not count:
-            raise MediaError(f"it cannot be decoded: {error}") from error
     if not count:
-        raise MediaError("nothing in it can be decoded")
+        raise MediaError(f"it cannot be decoded: {damaged}" if damaged else "nothing in it can be decoded")
+    if damaged:
+        logger.warning("%s is damaged; what can be decoded of it counts: %s", container.name, damaged)
+
+
+def _packets(container: Any, stream: Any) -> Iterator[list[Any] | Exception]:
+    """Yield the frames of each packet, or why it has none. Where the container itself breaks off, that is the last."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.FFmpegError, ValueError) as error:
+            yield error
+            return
+        if packet is None:
+            return
+        try:
+            yield packet.decode()
+        except (av.FFmpegError, ValueError) as error:
+            yield error
 
 
 def _duration_s(frame: Any, stream: Any) -> float:

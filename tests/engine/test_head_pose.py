@@ -101,6 +101,24 @@ def test_a_turned_picture_turns_the_head_by_as_much(pipeline, photograph):
     assert after["yaw_deg"] == pytest.approx(before["yaw_deg"], abs=3)
 
 
+def test_a_still_of_somebody_lying_has_a_pose(pipeline, photo):
+    upright = measure(pipeline, photo("c_1"))["head_pose"]
+    lying = np.ascontiguousarray(cv2.rotate(photo("c_1"), cv2.ROTATE_90_CLOCKWISE))
+    still, live = measure(pipeline, lying), measure(pipeline, lying, previous_captured_at=9.5)
+    assert still["head_pose"]["roll_deg"] == pytest.approx(upright["roll_deg"] + 90, abs=3)
+    assert "head_pose" not in live or abs(live["head_pose"]["roll_deg"] - 90) > 45  # in a stream nobody lies
+
+
+def test_a_still_cut_off_within_the_face_has_a_pose(pipeline, photo):
+    image = photo("a_1")
+    left, top, right, bottom = pipeline.faces.detect(image)[0].box_xyxy
+    across, down = (right - left) / 10, (bottom - top) / 10
+    cut = image[int(top + down) : int(bottom - down), int(left + across) : int(right - across)]
+    small = cv2.resize(cut, (112 * cut.shape[1] // cut.shape[0], 112), interpolation=cv2.INTER_AREA)
+    found, whole = (measure(pipeline, each)["head_pose"] for each in (small, image))
+    assert all(found[angle] == pytest.approx(whole[angle], abs=10) for angle in whole)
+
+
 def test_the_mirror_turns_yaw_and_roll_around(pipeline, photograph):
     seen = measure(pipeline, photograph)["head_pose"]
     mirrored = measure(pipeline, np.ascontiguousarray(photograph[:, ::-1]))["head_pose"]

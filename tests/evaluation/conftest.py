@@ -32,17 +32,24 @@ def photo(weights_dir: Path) -> Callable[[str], np.ndarray]:
 def write_clip(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes pictures (BGR, 10 a second) and sound (float32, mono) as a Matroska file."""
 
-    def write(name: str, pictures: list[np.ndarray], sound: np.ndarray | None = None, *, rate: int = 16_000) -> Path:
+    def write(
+        name: str,
+        pictures: list[np.ndarray],
+        sound: np.ndarray | None = None,
+        *,
+        rate: int = 16_000,
+        codec: tuple[str, str] = ("mjpeg", "yuvj420p"),
+    ) -> Path:
         with av.open(str(tmp_path / name), "w", format="matroska") as container:
             video = audio = None
             if pictures:
-                video = container.add_stream("mjpeg", rate=10)
+                video = container.add_stream(codec[0], rate=10)
                 video.height, video.width = pictures[0].shape[:2]
-                video.pix_fmt = "yuvj420p"
+                video.pix_fmt = codec[1]
             if sound is not None:
                 audio = container.add_stream("pcm_s16le", rate=rate, layout="mono")
             for index, picture in enumerate(pictures):
-                frame = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format="yuvj420p")
+                frame = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format=codec[1])
                 frame.pts, frame.time_base = index, Fraction(1, 10)
                 container.mux(video.encode(frame))
             if sound is not None:

@@ -36,6 +36,14 @@ def test_other_columns_are_passed_over_and_quotes_may_hold_line_ends(labels):
     assert [row.line for row in rows] == [2, 4]
 
 
+def test_a_table_may_come_from_a_spreadsheet(labels):
+    rows = labels(b"\xef\xbb\xbfImage , value,note,\r\na.jpg, 1.5 ,x,,,\r\n\r\ndeep/b.jpg,2,,\r\n,,,\r\n")
+    assert [(row.line, row.path("image").name, row.number("value")) for row in rows] == [
+        (2, "a.jpg", 1.5),
+        (4, "b.jpg", 2),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -66,6 +74,7 @@ def test_a_table_that_does_not_hold_together(labels, text, line, words):
         ("a.jpg,2", lambda row: row.flag("value"), "must be 1 or 0, not '2'"),
         ("a.jpg,up", lambda row: row.choice("value", ["left"]), "must be one of left, not 'up'"),
         ("none.jpg,1", lambda row: row.path("image"), "there is no file 'none.jpg'"),
+        ("x" * 300 + ",1", lambda row: row.path("image"), "there is no file"),
         ("../a.jpg,1", lambda row: row.path("image"), "below the directory"),
         ("deep/../../a.jpg,1", lambda row: row.path("image"), "below the directory"),
         ("/etc/passwd,1", lambda row: row.path("image"), "below the directory"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wave
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -53,6 +54,21 @@ def test_a_sideways_photograph_is_turned_upright(tmp_path):
     Pillow.fromarray(turned).save(tmp_path / "p.jpg", exif=exif, quality=95)
     upper, lower, *_ = brightness(media.read_image(tmp_path / "p.jpg"))
     assert (upper, lower) == pytest.approx((255, 0), abs=5)
+
+
+def test_a_huge_photograph_is_read_and_scaled_down(tmp_path):
+    cv2.imwrite(str(tmp_path / "p.jpg"), np.full((6000, 8000, 3), 90, np.uint8))
+    picture = media.read_image(tmp_path / "p.jpg")
+    assert picture.shape == (3072, 4096, 3)
+    assert picture.mean() == pytest.approx(90, abs=1)
+
+
+def test_a_torn_photograph_is_a_photograph_all_the_same(tmp_path):
+    cv2.imwrite(str(tmp_path / "p.jpg"), np.random.default_rng(1).integers(0, 255, (200, 200, 3)).astype(np.uint8))
+    (tmp_path / "p.jpg").write_bytes((tmp_path / "p.jpg").read_bytes()[:5000])
+    assert media.is_still(tmp_path / "p.jpg")
+    with pytest.raises(MediaError, match="breaks off"):
+        media.read_image(tmp_path / "p.jpg")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff\xe0 torn", b"\x89PNG\r\n\x1a\n"])
@@ -116,6 +132,22 @@ def test_a_clip_that_breaks_off_counts_up_to_there(write_clip):
     path = write_clip("c.mkv", [np.random.default_rng(1).integers(0, 255, (48, 64, 3)).astype(np.uint8)] * 40)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert 3 <= len(list(media.read_frames(path, 2.0))) <= 5
+
+
+def test_damage_within_a_clip_costs_what_is_damaged_and_is_told(write_clip, caplog):
+    noise = np.random.default_rng(1).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    path = write_clip("c.mkv", [noise] * 41, codec=("ffv1", "yuv420p"))
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for at, size in packets[10:20]:
+        data[at + 20 : at + size] = bytes(size - 20)
+    path.write_bytes(data)
+    times = [frame.captured_at - EPOCH for frame in media.read_frames(path, 2.0)]
+    assert times[:2] == pytest.approx([0, 0.5])
+    assert 3.5 <= times[-1] <= 4
+    assert 6 <= len(times) < 9
+    assert "c.mkv is damaged" in caplog.text
 
 
 # --- Sound

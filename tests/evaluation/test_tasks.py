@@ -171,11 +171,14 @@ def test_objects_are_scored_by_kind(tmp_path):
     assert "precision_person" not in report.figures  # nobody labelled people
 
 
-def test_an_unknown_kind_of_thing_is_a_bad_layout(tmp_path):
-    grey(tmp_path, "a.png", 0)
-    (tmp_path / "labels.csv").write_text("image,objects\na.png,phone;unicorn\n")
-    with pytest.raises(LayoutError, match=r"labels\.csv:2: 'objects' has unicorn"):
-        TASKS["objects"](scripted(things_in, "objects"), tmp_path)
+def test_things_that_are_not_looked_for_are_named_and_counted(tmp_path, capsys):
+    grey(tmp_path, "a.png", 250)
+    (tmp_path / "labels.csv").write_text("image,objects\na.png,Smart_Phones\na.png,phones;headphones;second_screen\n")
+    report = TASKS["objects"](scripted(things_in, "faces", "objects"), tmp_path)
+    assert value(report, "not_looked_for") == 2
+    assert "headphones (1), smart phone" in capsys.readouterr().err
+    assert (value(report, "recall_phone"), value(report, "recall_screen")) == (1, 0)
+    assert "recall_headphones" not in report.figures
 
 
 # --- Faces

@@ -63,22 +63,29 @@ class FaceDetector:
         ``thorough`` is for photographs, of which there is only the one: small ones are enlarged, and those lying on
         their side turned, where nobody is certain. Landmarks are then from the *face's* right to its left.
         """
-        found = yunet.find(self._model, images, MAX_SIDE)
-        self._again(images, found, unless=_CERTAIN, prepare=lambda image: image)
-        self._again(images, found, unless=_POSSIBLE, prepare=_toned)
-        if thorough:
-            for index in _without(found, _UPRIGHT):
-                found[index] = self._harder(images[index], found[index])
-        return found
+        return self._find(images, [thorough] * len(images))
 
     def due(self, sample: VideoSample) -> bool:
         """Look at every frame."""
         return sample.job.policy.detectors.faces.enabled
 
     def measure(self, samples: Sequence[VideoSample]) -> list[FacesMeasure]:
-        """Count the faces of each frame as its policy has it."""
-        found = self.detect_many([sample.job.frame.image for sample in samples])
+        """Count the faces of each frame as its policy has it; one without a predecessor is looked at as a photograph is.
+
+        A still is the only one there is, and a session's first frame is where the candidate must be found.
+        """
+        stills = [sample.job.previous_captured_at is None for sample in samples]
+        found = self._find([sample.job.frame.image for sample in samples], stills)
         return [_measure(sample, faces) for sample, faces in zip(samples, found, strict=True)]
+
+    def _find(self, images: Sequence[Image], thorough: Sequence[bool]) -> list[list[Face]]:
+        found = yunet.find(self._model, images, MAX_SIDE)
+        self._again(images, found, unless=_CERTAIN, prepare=lambda image: image)
+        self._again(images, found, unless=_POSSIBLE, prepare=_toned)
+        for index in _without(found, _UPRIGHT):
+            if thorough[index]:
+                found[index] = self._harder(images[index], found[index])
+        return found
 
     def _again(
         self,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from detection.engine.batching import run_each
 from detection.engine.model import FACE_LANDMARKER, Array, Model
 from detection.engine.observations import VIDEO, Face, LandmarksMeasure
-from detection.engine.samples import VideoSample
+from detection.engine.samples import MIN_PRESENCE, VideoSample
 
 MODEL_NAMES = (f"{FACE_LANDMARKER}!face_landmarks_detector.tflite", f"{FACE_LANDMARKER}!face_blendshapes.tflite")
 
@@ -30,6 +30,9 @@ _POINTS_INPUT = "input_12"
 _BLENDSHAPES_INPUT = "serving_default_input_points:0"
 _INPUT_SIZE = 256
 _MARGIN = 1.5
+_TIGHTER = 1.2
+"""How a still's face is cut where the network sees none in it as usual: of 13 photographs cut off within the face's box
+it saw the face in 9 then."""
 
 # The points that the blendshape network reads, as MediaPipe's graph lists them.
 # fmt: off
@@ -101,6 +104,10 @@ class LandmarkDetector:
         found = self._look([(image, _around(face)) for image, face in faces])
         closer = self._look([(faces[index][0], _closer(found[index][0])) for index in twice])
         found = [dict(zip(twice, closer, strict=True)).get(index, once) for index, once in enumerate(found)]
+        unseen = [index for index in twice if found[index][1] < MIN_PRESENCE]
+        tighter = self._look([(faces[index][0], _around(faces[index][1], _TIGHTER)) for index in unseen])
+        for index, once in zip(unseen, tighter, strict=True):
+            found[index] = max(found[index], once, key=lambda look: look[1])
         turned = self._look([_in_the_mirror(faces[index][0], _closer(found[index][0])) for index in twice])
         mirrored = {index: points for index, (points, _) in zip(twice, turned, strict=True)}
         blendshapes = self._blendshapes([points for points, _ in found])
@@ -139,9 +146,9 @@ def _read(outputs: Sequence[Array], crop: _Crop) -> tuple[Points, float]:
     return np.hstack([across, depth]), _sigmoid(float(outputs[1].ravel()[0]))
 
 
-def _around(face: Face) -> _Crop:
+def _around(face: Face, margin: float = _MARGIN) -> _Crop:
     left, top, right, bottom = face.box_xyxy
-    return _crop((left, top, right, bottom), face.landmarks[0], face.landmarks[1])
+    return _crop((left, top, right, bottom), face.landmarks[0], face.landmarks[1], margin)
 
 
 def _closer(points: Points) -> _Crop:
@@ -150,10 +157,12 @@ def _closer(points: Points) -> _Crop:
     return _crop((left, top, right, bottom), points[IMAGE_LEFT_EYE], points[IMAGE_RIGHT_EYE])
 
 
-def _crop(box: tuple[float, float, float, float], left_eye: NDArray[Any], right_eye: NDArray[Any]) -> _Crop:
+def _crop(
+    box: tuple[float, float, float, float], left_eye: NDArray[Any], right_eye: NDArray[Any], margin: float = _MARGIN
+) -> _Crop:
     left, top, right, bottom = box
     angle = math.atan2(float(right_eye[1] - left_eye[1]), float(right_eye[0] - left_eye[0]))
-    return _Crop((left + right) / 2, (top + bottom) / 2, max(1.0, _MARGIN * max(right - left, bottom - top)), angle)
+    return _Crop((left + right) / 2, (top + bottom) / 2, max(1.0, margin * max(right - left, bottom - top)), angle)
 
 
 def _in_the_mirror(image: Image, crop: _Crop) -> tuple[Image, _Crop]:

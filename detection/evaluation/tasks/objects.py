@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +15,15 @@ from detection.evaluation import media, metrics
 from detection.evaluation.bootstrap import Owners
 from detection.evaluation.layout import Row, read_table
 from detection.evaluation.product import Product
-from detection.evaluation.report import Figure, Report, by_group, figure
+from detection.evaluation.report import Figure, Report, by_group, figure, plain
 from detection.evaluation.shelf import Shelf, batches
 
 KINDS = ("person", "phone", "book", "laptop", "screen")
-_ALSO_CALLED = {"cell phone": "phone", "mobile phone": "phone", "tv": "screen", "monitor": "screen"}
+_ALSO_CALLED = {
+    **dict.fromkeys(("cell phone", "mobile phone", "cellphone", "smartphone", "mobile"), "phone"),
+    **dict.fromkeys(("tv", "monitor", "television", "display", "second screen"), "screen"),
+    "people": "person",
+}
 _BATCH = 16
 
 
@@ -34,6 +40,7 @@ def evaluate(product: Product, directory: Path) -> Report:
     product.require("objects")
     rows = read_table(directory, "labels.csv", ["image", "objects"])
     labelled = [(row, row.path("image"), _kinds(row)) for row in rows]
+    others = _not_looked_for([kinds for _, _, kinds in labelled])
     shelf = Shelf(directory)
     looking = product.only("faces", "objects")
     pictures: list[_Picture] = []
@@ -50,17 +57,31 @@ def evaluate(product: Product, directory: Path) -> Report:
     scored = _scored([picture.actual for picture in pictures])
     remarks = [f"Kinds scored: {', '.join(scored)}."]
     figures = _figures(pictures, scored)
+    figures["not_looked_for"] = plain(sum(others.values()), n=len(labelled))
     groups = by_group(pictures, lambda picture: picture.group, lambda own: _figures(own, scored))
     return Report("objects", len(pictures), figures, shelf.skipped, remarks, groups=groups)
 
 
 def _kinds(row: Row) -> frozenset[str]:
     """Read ``phone;book`` (also with ``|`` or commas); an empty cell is a picture with nothing in it."""
-    cells = [cell.strip().lower() for cell in re.split(r"[;|,]", row.values["objects"])]
-    kinds = {_ALSO_CALLED.get(cell, cell) for cell in cells if cell}
-    if unknown := sorted(kinds - set(KINDS)):
-        raise row.wrong(f"'objects' has {', '.join(unknown)}; there are {', '.join(KINDS)}")
-    return frozenset(kinds)
+    return frozenset(_kind(cell) for cell in re.split(r"[;|,]", row.values["objects"]) if cell.strip())
+
+
+def _kind(cell: str) -> str:
+    word = re.sub(r"[\s_-]+", " ", cell.strip().lower())
+    return next(
+        (_ALSO_CALLED.get(each, each) for each in (word, word.removesuffix("s")) if each in {*KINDS, *_ALSO_CALLED}),
+        word,
+    )
+
+
+def _not_looked_for(labels: list[frozenset[str]]) -> dict[str, int]:
+    """Count the labels that name what the product does not look for, and say so on standard error."""
+    counts = Counter(kind for kinds in labels for kind in kinds if kind not in KINDS)
+    if counts:
+        named = ", ".join(f"{kind} ({count})" for kind, count in sorted(counts.items()))
+        print(f"not looked for, and not scored: {named}; there are {', '.join(KINDS)}", file=sys.stderr)
+    return dict(counts)
 
 
 def _found(measure: dict[str, list[dict[str, object]]] | None, policy: Policy) -> frozenset[str]:
