@@ -199,6 +199,10 @@ class EnrolledSerializer(serializers.Serializer[Any]):
     images = QualitySerializer(many=True, source="enrollment.images")
 
 
+DECISIONS_TOLD: Final = ("open", "same")
+"""What is told of a suspicion; one that a person has found wrong is not told at all."""
+
+
 class DuplicateSerializer(serializers.Serializer[Any]):
     """Another candidate whose face is alike: for a person to look at, and no verdict."""
 
@@ -207,7 +211,7 @@ class DuplicateSerializer(serializers.Serializer[Any]):
     comparison_score = serializers.FloatField(help_text="As the model gives it, -1 to 1.")
     noticed_at = serializers.DateTimeField()
     decision = serializers.ChoiceField(
-        choices=["open", "same"], help_text="What a person decided: nothing yet, or that both are one person."
+        choices=DECISIONS_TOLD, help_text="What a person decided: nothing yet, or that both are one person."
     )
 
 

@@ -215,7 +215,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "IncidentState": "alerts.models.Incident.State",
         "DeliveryState": "alerts.models.Delivery.State",
         "ChallengeOutcome": "sessions.models.Challenge.Outcome",
-        "DuplicateDecision": "enrollment.models.DuplicateSuspicion.Decision",
+        "DuplicateDecision": "enrollment.serializers.DECISIONS_TOLD",
         "CheckInOutcome": "sessions.challenges.STANDINGS",
     },
     "SORT_OPERATIONS": False,
