@@ -216,6 +216,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "DeliveryState": "alerts.models.Delivery.State",
         "ChallengeOutcome": "sessions.models.Challenge.Outcome",
         "DuplicateDecision": "enrollment.serializers.DECISIONS_TOLD",
+        "ReviewDecision": "alerts.review_models.Review.Decision",
         "CheckInOutcome": "sessions.challenges.STANDINGS",
     },
     "SORT_OPERATIONS": False,
