@@ -19,35 +19,51 @@ from tests.factories import make_api_key, make_organisation, make_user
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_client")]
 
 WATCHED = {"ExamSession", "Exam", "Candidate", "Incident", "Alert"}
+PRIVACY = {"ConsentText", "DuplicateSearch", "Erasure", "LegalHold", "RetentionPolicy"}
 LISTS: dict[Role, set[str]] = {
     Role.PROCTOR: WATCHED,
-    Role.REVIEWER: WATCHED,
+    Role.REVIEWER: WATCHED | {"DuplicateSuspicion"},
     Role.AUDITOR: WATCHED
+    | PRIVACY
     | {"Consent", "Policy", "Subscription", "Delivery", "Organisation", "User", "Group", "APIKey"},
     Role.INTEGRATOR: {"ExamSession", "Exam", "Policy", "Alert", "Subscription", "Delivery", "APIKey"},
     Role.ADMINISTRATOR: WATCHED
-    | {"Consent", "Policy", "Subscription", "Delivery", "Organisation", "User", "Group", "APIKey"},
+    | PRIVACY
+    | {
+        "DuplicateSuspicion",
+        "Consent",
+        "Policy",
+        "Subscription",
+        "Delivery",
+        "Organisation",
+        "User",
+        "Group",
+        "APIKey",
+    },
 }
 ADDS: dict[Role, set[str]] = {
     Role.PROCTOR: set(),
     Role.REVIEWER: set(),
     Role.AUDITOR: set(),
     Role.INTEGRATOR: {"Subscription", "APIKey"},
-    Role.ADMINISTRATOR: {"Subscription", "APIKey", "User", "Exam", "Policy"},
+    Role.ADMINISTRATOR: {"Subscription", "APIKey", "User", "Exam", "Policy"}
+    | {"ConsentText", "DuplicateSearch", "LegalHold", "RetentionPolicy"},
 }
 CHANGES: dict[Role, set[str]] = {
     Role.PROCTOR: set(),
     Role.REVIEWER: set(),
     Role.AUDITOR: set(),
     Role.INTEGRATOR: {"Subscription"},
-    Role.ADMINISTRATOR: {"Subscription", "User", "Exam", "Policy", "Candidate", "Organisation"},
+    Role.ADMINISTRATOR: {"Subscription", "User", "Exam", "Policy", "Candidate", "Organisation"}
+    | {"ConsentText", "DuplicateSearch", "RetentionPolicy"},
 }
 ACTIONS: dict[Role, set[str]] = {
     Role.PROCTOR: {"end"},
-    Role.REVIEWER: {"dismiss"},
+    Role.REVIEWER: {"dismiss", "one_person", "two_people"},
     Role.AUDITOR: set(),
     Role.INTEGRATOR: {"revoke", "resend", "delete_selected"},
-    Role.ADMINISTRATOR: {"end", "dismiss", "revoke", "resend", "delete_selected", "reset_second_factor"},
+    Role.ADMINISTRATOR: {"end", "dismiss", "revoke", "resend", "delete_selected", "reset_second_factor"}
+    | {"one_person", "two_people", "publish", "retire", "lift"},
 }
 PAGES = {"AuditEntry"}
 """Pages of models that other parts may add; ``test_the_audit_log_is_for_auditors`` looks at them."""
