@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from alerts import proctor_access, stream
 from alerts.following import hub as shared_hub
-from alerts.following.hub import Hub, Told
-from alerts.following.recent import Chunk, Recent
+from alerts.following.hub import Followed, Hub, Told
+from alerts.following.notices import Notices
+from alerts.following.recent import Chunk
 from alerts.following.running import Running
 from alerts.live_access import Close, RefusalError
 from alerts.proctor_access import Proctor
@@ -41,10 +42,10 @@ class ProctorConsumer(LiveConsumer):
     async def _talk(self) -> None:
         self._proctor: Proctor = await self._hub.database.run(proctor_access.admit, self._knock, self._wishes)
         organisation = self._proctor.organisation
-        async with self._hub.following(organisation) as (recent, sessions):
+        async with self._hub.following(organisation) as followed:
             position, last_event_id = await self._hub.database.run(self._start)
             await self._send_all([self._ready(last_event_id)])
-            await self._follow(recent, sessions, position)
+            await self._follow(followed, position)
 
     def _start(self) -> tuple[int, str | None]:
         """Return where to begin, and the last alert that the client has had by then; asks the database."""
@@ -69,8 +70,9 @@ class ProctorConsumer(LiveConsumer):
         }
         return {"type": "ready", "data": data}
 
-    async def _follow(self, recent: Recent[Told], sessions: Running, position: int) -> None:
-        version = 0
+    async def _follow(self, followed: Followed, position: int) -> None:
+        recent, sessions, notices = followed
+        version, told = 0, notices.number
         self._begin_checks()
         while True:
             if self._check_is_due():
@@ -81,6 +83,8 @@ class ProctorConsumer(LiveConsumer):
                 version = await self._tell_sessions(sessions, version)
             await self._send_alerts([ready.data for ready in chunk.alerts])
             position = chunk.position
+            if told != notices.number:
+                told = await self._tell_notices(notices, told)
             if not chunk.more:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._until_check_s()):
@@ -106,6 +110,13 @@ class ProctorConsumer(LiveConsumer):
         for document in sessions.since(version):
             if not exam_ids or document["exam_id"] in exam_ids:
                 await self._send_all([{"type": "session", "data": document}])
+        return newest
+
+    async def _tell_notices(self, notices: Notices, told: int) -> int:
+        """Send the notices that are new; return the number of the last."""
+        newest = notices.number
+        documents = notices.since(told, self._wishes.filters)
+        await self._send_all({"type": "notice", "data": document} for document in documents)
         return newest
 
     async def _check_again(self) -> None:

@@ -48,11 +48,6 @@ EVERYBODY = "alerts"
 """The channel-layer group of processes that follow the alerts of many organisations."""
 
 
-def organisation_group_name(organisation_id: int) -> str:
-    """Name the channel-layer group of everybody who follows all alerts of an organisation."""
-    return f"organisation.{organisation_id}"
-
-
 def delivery(subscription_id: uuid.UUID) -> None:
     """Ask a worker to deliver what is due to a subscription; returns at once."""
     _deliveries().put(subscription_id)
@@ -69,9 +64,17 @@ def broadcast(session_id: uuid.UUID, message: dict[str, Any]) -> None:
 
 def followers(organisation_id: int) -> None:
     """Tell whoever follows an organisation's alerts to look into the database (``alerts.stream``); returns at once."""
-    message = {"type": "alert", "data": {"organisation_id": organisation_id}}
-    for group in (organisation_group_name(organisation_id), EVERYBODY):
-        _broadcasts().put(group, message)
+    _broadcasts().put(EVERYBODY, {"type": "alert", "data": {"organisation_id": organisation_id}})
+
+
+def notice(organisation_id: int, session_id: uuid.UUID, document: dict[str, Any]) -> None:
+    """Send a notice in its published form to the sockets of a session and of an organisation; returns at once.
+
+    It lies in no socket's database query: who is not connected, or behind by many, does not hear it.
+    """
+    broadcast(session_id, {"type": "notice", "data": document})
+    told = {"organisation_id": organisation_id, "notice": document}
+    _broadcasts().put(EVERYBODY, {"type": "notice", "data": told})
 
 
 class DeliveryWaker:

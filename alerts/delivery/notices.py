@@ -66,7 +66,7 @@ def _tell(group: Sequence[Delivery], reason: str, now: datetime) -> set[uuid.UUI
         payload=document,
         created_at=now,
     )
-    transaction.on_commit(partial(wake.broadcast, session.id, {"type": "notice", "data": document}), robust=True)
+    transaction.on_commit(partial(wake.notice, session.organisation_id, session.id, document), robust=True)
     return _deliver(notice, session, failed)
 
 

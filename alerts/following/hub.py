@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Coroutine, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from accounts.models import Organisation
@@ -15,6 +15,7 @@ from alerts import stream
 from alerts.feed import alert_document
 from alerts.following import running, watch
 from alerts.following.database import AWAY, Database
+from alerts.following.notices import Notices
 from alerts.following.recent import Chunk, Reader, Recent
 from alerts.following.running import Running
 from alerts.following.tail import Tail
@@ -51,14 +52,24 @@ class Told:
 READER: Final = Reader(Told)
 
 
+class Followed(NamedTuple):
+    """What is shared of an organisation. ``alerts.changed`` is set when any of it changes."""
+
+    alerts: Recent[Told]
+    sessions: Running
+    notices: Notices
+
+
 class Hub:
     """Follows sessions and organisations for as long as somebody listens. One per event loop; use ``joined``."""
 
     def __init__(self) -> None:
         self.database = Database()
-        self.tail: Tail[Told] = Tail(self.database, READER, lambda answered: None, pause_s=PAUSE_S)
+        self.tail: Tail[Told] = Tail(
+            self.database, READER, lambda answered: None, hear_notice=self._hear_notice, pause_s=PAUSE_S
+        )
         self.clients = 0
-        self._sessions: dict[int, tuple[Recent[Told], Running]] = {}
+        self._followed: dict[int, Followed] = {}
         self._watches: dict[uuid.UUID, tuple[Watch, asyncio.Task[None]]] = {}
         background = (self.tail.listen(), self.tail.watch(), self._watch_organisations(), self._poll())
         self._tasks = [_start(work) for work in background]
@@ -109,18 +120,18 @@ class Hub:
 
     # --- Organisations ------------------------------------------------------------------------------------------------
     @asynccontextmanager
-    async def following(self, organisation: Organisation) -> AsyncIterator[tuple[Recent[Told], Running]]:
+    async def following(self, organisation: Organisation) -> AsyncIterator[Followed]:
         """Share what is known of an organisation; raises what the database raises when it is away."""
         newest = await self.database.run(stream.newest, organisation)
         shared = self.tail.join(organisation, newest)
         try:
-            if organisation.pk not in self._sessions:
-                await self._look(*self._sessions.setdefault(organisation.pk, (shared, Running())))
-            yield self._sessions[organisation.pk]
+            if organisation.pk not in self._followed:
+                await self._look(self._followed.setdefault(organisation.pk, Followed(shared, Running(), Notices())))
+            yield self._followed[organisation.pk]
         finally:
             self.tail.leave(shared)
             if not shared.clients:
-                self._sessions.pop(organisation.pk, None)
+                self._followed.pop(organisation.pk, None)
 
     async def behind(self, organisation: Organisation, position: int, filters: Filters) -> Chunk[Told]:
         """Read a chunk for a client that is further behind than what is shared."""
@@ -129,15 +140,21 @@ class Hub:
     async def _watch_organisations(self) -> None:
         while True:
             await asyncio.sleep(SESSIONS_S)
-            for shared, sessions in list(self._sessions.values()):
+            for followed in list(self._followed.values()):
                 try:
-                    await self._look(shared, sessions)
+                    await self._look(followed)
                 except AWAY as error:
                     logger.warning("The database is away, proctors' sockets wait: %s", error)
 
-    async def _look(self, shared: Recent[Told], sessions: Running) -> None:
-        if sessions.update(await self.database.run(running.read, shared.organisation, sessions.unfinished())):
-            shared.wake()
+    async def _look(self, followed: Followed) -> None:
+        alerts, sessions, _ = followed
+        if sessions.update(await self.database.run(running.read, alerts.organisation, sessions.unfinished())):
+            alerts.wake()
+
+    def _hear_notice(self, organisation_id: int, document: dict[str, Any]) -> None:
+        if (followed := self._followed.get(organisation_id)) is not None:
+            followed.notices.add(document)
+            followed.alerts.wake()
 
 
 def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
@@ -30,15 +30,23 @@ RETRY_S: Final = 1.0
 class Tail(Generic[T]):
     """Keeps the latest alerts of every organisation that somebody follows, as ``reader`` makes them ready.
 
-    ``report`` is told after each look whether the database answered; ``pause_s`` is the least time between two looks.
+    ``report`` is told after each look whether the database answered, ``hear_notice`` each notice with its
+    organisation's id. ``pause_s`` is the least time between two looks.
     """
 
     def __init__(
-        self, database: Database, reader: Reader[T], report: Callable[[bool], None], *, pause_s: float = PAUSE_S
+        self,
+        database: Database,
+        reader: Reader[T],
+        report: Callable[[bool], None],
+        *,
+        hear_notice: Callable[[int, dict[str, Any]], None] = lambda organisation_id, document: None,
+        pause_s: float = PAUSE_S,
     ) -> None:
         self._database = database
         self._reader = reader
         self._report = report
+        self._hear_notice = hear_notice
         self._pause_s = pause_s
         self._followed: dict[int, Recent[T]] = {}
         self._due: set[int] = set()
@@ -79,8 +87,12 @@ class Tail(Generic[T]):
         await layer.group_add(EVERYBODY, channel)
         self._note(*self._followed)  # for what was said before we could hear it
         while True:
-            message = await layer.receive(channel)
-            self._note(message["message"]["data"]["organisation_id"])
+            message = (await layer.receive(channel))["message"]
+            organisation_id = message["data"]["organisation_id"]
+            if message["type"] == "notice":
+                self._hear_notice(organisation_id, message["data"]["notice"])
+            else:
+                self._note(organisation_id)
 
     def _note(self, *organisation_ids: int) -> None:
         self._due.update(organisation_ids)

@@ -26,17 +26,18 @@ PRODUCE, METADATA, INIT_PRODUCER_ID = 0, 3, 22
 class Broker:
     """A broker process that can be killed, started again under the same address, stopped and continued."""
 
-    def __init__(self, *, advertised_port: int | None = None) -> None:
+    def __init__(self, *, advertised_port: int | None = None, asks_for_login: bool = False) -> None:
         self._advertised_port = advertised_port
         self.port = free_port()
         self.servers = f"{LOOPBACK}:{self.port}"
+        self._options = ["--authentication"] if asks_for_login else []
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
         """Start it, with nothing in it, and return once it listens."""
         self._process = subprocess.Popen(
-            broker_command(self.port, advertised_port=self._advertised_port),
+            [*broker_command(self.port, advertised_port=self._advertised_port), *self._options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -69,9 +70,9 @@ class Broker:
 
 
 @contextmanager
-def running(*, advertised_port: int | None = None) -> Iterator[Broker]:
-    """Run a broker."""
-    broker = Broker(advertised_port=advertised_port)
+def running(*, advertised_port: int | None = None, asks_for_login: bool = False) -> Iterator[Broker]:
+    """Run a broker. One that asks for a login knows no user: it is there to refuse."""
+    broker = Broker(advertised_port=advertised_port, asks_for_login=asks_for_login)
     try:
         yield broker
     finally:

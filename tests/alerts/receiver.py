@@ -112,6 +112,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"only this")
         self.close_connection = True
 
+    def cut_headers(self) -> None:
+        self.wfile.write(b"HTTP/1.1 20")
+        self.close_connection = True
+
     def nothing(self) -> None:
         self.close_connection = True
 

@@ -82,6 +82,7 @@ async def test_everything_that_sockets_say_is_in_the_contract(
             await on_db(park)(session, receiver)
             services.broadcast(session.id, measures())
             heard["session"] += await hear_until(of_one, {"detections", "notice"})
+            heard["proctor"] += await hear_until(of_all, {"notice"})
         for channel, address in (("session", one), ("proctor", every)):
             async with connect(f"{address}?after={uuid.uuid4()}", additional_headers=headers) as refused:
                 heard[channel] += await hear_until(refused, {"error"})

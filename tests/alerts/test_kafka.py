@@ -366,6 +366,30 @@ class TestTls:
         assert kinds(kafka.send([alert("a-1")])) == ["transient"]
 
 
+class TestLogin:
+    @pytest.mark.usefixtures("short_times")
+    @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
+    def test_user_and_mechanism_reach_the_cluster_whose_refusal_is_told(self, settings: Any, mechanism: str) -> None:
+        with running(asks_for_login=True) as broker:
+            settings.KAFKA_BOOTSTRAP_SERVERS = broker.servers
+            settings.KAFKA_CONFIG = {
+                "security.protocol": "SASL_PLAINTEXT",
+                "sasl.mechanisms": mechanism,
+                "sasl.username": "nobody",
+                "sasl.password": "hidden-password",
+            }
+            (result,) = kafka.send([alert("a-1")])
+        assert kinds([result]) == ["transient"]
+        assert "_AUTHENTICATION" in str(result)
+        assert "hidden-password" not in str(result)
+
+    @pytest.mark.usefixtures("short_times")
+    def test_without_a_login_a_cluster_that_asks_for_one_gets_nothing(self, settings: Any) -> None:
+        with running(asks_for_login=True) as broker:
+            settings.KAFKA_BOOTSTRAP_SERVERS = broker.servers
+            assert kinds(kafka.send([alert("a-1"), alert("a-2")])) == ["transient", "held"]
+
+
 class TestProcess:
     def test_a_forked_process_makes_a_producer_of_its_own(self, broker: Broker) -> None:
         code = """

@@ -115,7 +115,8 @@ def test_who_watches_the_session_is_told(
 ) -> None:
     refusing, _ = builders.subscription(owner, receiver.url("/status/400"))
     session, said = builders.session(owner), []
-    monkeypatch.setattr(wake, "broadcast", lambda session_id, message: said.append((session_id, message)))
+    monkeypatch.setattr(wake, "notice", lambda *told: said.append(told))
     park(refusing, session)
-    (message,) = [message for session_id, message in said if message["type"] == "notice"]
-    payload.validate_notice(message["data"])
+    ((*listeners, document),) = said
+    assert listeners == [owner.pk, session.id]
+    payload.validate_notice(document)

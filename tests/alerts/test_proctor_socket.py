@@ -22,6 +22,8 @@ from sessions.models import ExamSession
 from tests.alerts import builders, contract
 from tests.alerts.builders import on_db
 from tests.alerts.dialling import dial_path, headers_of, hear, hear_all, join_token, opened, refused
+from tests.alerts.receiver import Receiver
+from tests.alerts.test_notices import park
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_listener_outlives_its_test")]
 
@@ -129,6 +131,48 @@ async def test_filters_choose_exams_and_event_types(maths: ExamSession, physics:
             wanted += [alert] if (session, kind) == (maths, face) else []
         assert ids(await hear_all(socket, 2)) == [str(alert.event_id) for alert in wanted]
         assert await socket.receive_nothing(timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("query", "exams"),
+    [
+        ("", ["physics", "maths"]),
+        ("?exam_id=maths", ["maths"]),
+        ("?event_type=DELIVERY_PARKED", ["physics", "maths"]),
+        ("?event_type=NO_FACE", []),
+    ],
+)
+async def test_notices_of_alerts_that_were_given_up_come_by_the_filters(
+    query: str, exams: list[str], maths: ExamSession, physics: ExamSession, api_key: str, receiver: Receiver
+) -> None:
+    refusing, _ = await on_db(builders.subscription)(maths.organisation, receiver.url("/status/400"))
+    async with listening(query, token=api_key) as socket:
+        await hear(socket)  # ready: from here on
+        for session in (physics, maths):
+            await on_db(park)(refusing, session)
+        told = await hear_all(socket, len(exams), "notice")
+        assert [notice["metadata"]["exam_id"] for notice in told] == exams
+        assert {notice["metadata"]["subscription_id"] for notice in told} <= {str(refusing.id)}
+        assert "notice" not in await kinds_until_silent(socket)
+
+
+async def test_a_notice_is_not_repeated_to_who_comes_later(
+    maths: ExamSession, api_key: str, receiver: Receiver
+) -> None:
+    first = await apply(maths)
+    refusing, _ = await on_db(builders.subscription)(maths.organisation, receiver.url("/status/400"))
+    async with listening(token=api_key) as socket:
+        await on_db(park)(refusing, maths)
+        await hear_all(socket, 1, "notice")
+        async with listening(f"?after={first.event_id}", token=api_key) as later:
+            assert "notice" not in await kinds_until_silent(later)
+
+
+async def kinds_until_silent(socket: WebsocketCommunicator) -> set[str]:
+    kinds: set[str] = set()
+    while not await socket.receive_nothing(timeout=0.5):
+        kinds.add((await hear(socket))["type"])
+    return kinds
 
 
 # --- Resuming ---------------------------------------------------------------------------------------------------------

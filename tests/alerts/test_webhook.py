@@ -130,7 +130,12 @@ def test_only_a_kilobyte_of_a_huge_answer_is_read(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "named"), [("/nothing", "without response"), ("/garbage", "BadStatusLine|not this is not HTTP")]
+    ("path", "named"),
+    [
+        ("/nothing", "without response"),
+        ("/garbage", "BadStatusLine|not this is not HTTP"),
+        ("/cut-headers", "BadStatusLine"),
+    ],
 )
 def test_what_is_no_answer_is_failure(receiver: Receiver, path: str, named: str) -> None:
     with pytest.raises(TransportError, match=named):
@@ -346,6 +351,11 @@ def test_a_name_with_one_public_and_one_private_address_is_refused(
     with pytest.raises(TransportError, match="not public"):
         send(message(f"http://both.example:{receiver.server_address[1]}/ok"))
     assert receiver.requests == []
+
+
+def test_of_two_addresses_the_one_that_answers_is_used(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch, ["127.0.0.2", "127.0.0.1"])  # nobody listens on the first
+    assert send(message(f"http://two.example:{receiver.server_address[1]}/ok")).status_code == 200
 
 
 def test_a_name_that_changes_its_address_after_the_check_gains_nothing(
