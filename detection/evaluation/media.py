@@ -76,7 +76,7 @@ def _decode_other(data: bytes) -> Image | None:
 
 
 def is_still(path: Path) -> bool:
-    """Return whether a file is a still picture rather than a video, by what is in it; torn pictures are pictures too."""
+    """Return whether a file is a still picture rather than a video, by what is in it; torn ones are stills too."""
     with path.open("rb") as file:
         data = file.read(_HEADER_BYTES)
     if _is_known(data):
@@ -92,8 +92,8 @@ def is_still(path: Path) -> bool:
 def read_frames(path: Path, frames_per_second: float) -> Iterator[Frame]:
     """Yield a video's pictures at the product's sampling rate, upright; ``frame_id`` is unique in the clip.
 
-    Raises ``MediaError`` where the file cannot be opened or has no video that can be decoded; what is damaged in between
-    is passed over, and logged.
+    Raises ``MediaError`` where the file cannot be opened or has no video that can be decoded; what is damaged in
+    between is passed over, and logged.
     """
     sampler, encoder = Sampler(frames_per_second), JpegEncoder()
     with _open(path) as container:
@@ -147,7 +147,7 @@ def _open(path: Path) -> Any:
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
-    """Yield the frames of a stream that can be decoded, with their second of the clip, as a player goes on after damage.
+    """Yield what can be decoded of a stream, with its second of the clip, going on after damage as players do.
 
     Raises ``MediaError`` where nothing can be decoded at all.
     """
@@ -206,7 +206,8 @@ class _Line:
         """Append a frame: after silence where its time stamp leaves a gap, less what overlaps."""
         if self._mixer is None:
             self._rate = frame.sample_rate
-            self._mixer = av.AudioResampler(format="flt", layout="mono", rate=self._rate)
+            # FFmpeg's own way to mono makes floating point of two like channels louder by 3 dB, 16 bits not.
+            self._mixer = av.AudioResampler(format="fltp", layout=frame.layout.name, rate=self._rate)
             self._resampler = soxr.ResampleStream(self._rate, SAMPLE_RATE_HZ, 1, dtype="float32")
         late = round(at_s * self._rate) - self._fed
         if late > _MAX_GAP_S * self._rate:
@@ -216,7 +217,7 @@ class _Line:
             late = 0
         overlap = -late if late < -_JITTER_S * self._rate else 0
         for mixed in self._mixer.resample(frame):
-            samples = mixed.to_ndarray()[0]
+            samples = mixed.to_ndarray().mean(axis=0)
             self._feed(samples[overlap:])
             overlap = max(0, overlap - len(samples))
 
@@ -228,6 +229,6 @@ class _Line:
 
     def _feed(self, samples: Sound) -> None:
         self._fed += len(samples)
-        # What is no number would spread through the resampler's filter.
-        finite = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
-        self._parts.append(self._resampler.resample_chunk(finite))
+        # What is no number, or beyond all bounds, would spread through the resampler's filter.
+        finite = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1, 1)
+        self._parts.append(self._resampler.resample_chunk(np.asarray(finite, np.float32)))

@@ -157,6 +157,23 @@ def tone(seconds: float, rate: int, hertz: float = 440.0) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
+@pytest.fixture
+def write_sound(tmp_path):
+    """Return a function that writes float32 ``(channels, N)`` as a WAV of floating point."""
+
+    def write(name, channels, rate):
+        layout = "stereo" if len(channels) == 2 else "mono"
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("pcm_f32le", rate=rate, layout=layout)
+            packed = np.ascontiguousarray(channels.T.reshape(1, -1), np.float32)
+            frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+            frame.sample_rate = rate
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+        return tmp_path / name
+
+    return write
+
+
 def test_sound_becomes_16_khz_mono(tmp_path):
     stereo = np.stack([tone(1.0, 8000), tone(1.0, 8000)], axis=1)
     with wave.open(str(tmp_path / "s.wav"), "wb") as file:
@@ -168,6 +185,19 @@ def test_sound_becomes_16_khz_mono(tmp_path):
     assert sound.dtype == np.float32
     assert abs(len(sound) - SAMPLE_RATE_HZ) <= 2
     assert np.corrcoef(sound[1000:15000], tone(1.0, SAMPLE_RATE_HZ)[1000:15000])[0, 1] > 0.999
+
+
+def test_two_like_channels_are_as_loud_as_one(write_sound):
+    sound = media.read_sound(write_sound("s.wav", np.stack([tone(1.0, 48_000)] * 2), 48_000))
+    assert np.abs(sound[2000:14_000]).max() == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_is_no_number_or_beyond_all_bounds_spoils_nothing_else(write_sound):
+    samples = tone(1.0, 48_000)
+    samples[1000:1100] = (np.nan, np.inf, -np.inf, 3e38) * 25
+    sound = media.read_sound(write_sound("s.wav", samples[None], 48_000))
+    assert np.isfinite(sound).all()
+    assert np.corrcoef(sound[1000:15_000], tone(1.0, SAMPLE_RATE_HZ)[1000:15_000])[0, 1] > 0.999
 
 
 def test_a_clip_without_sound_is_silent_and_one_without_pictures_has_none(write_clip):

@@ -70,9 +70,10 @@ class FaceDetector:
         return sample.job.policy.detectors.faces.enabled
 
     def measure(self, samples: Sequence[VideoSample]) -> list[FacesMeasure]:
-        """Count the faces of each frame as its policy has it; one without a predecessor is looked at as a photograph is.
+        """Count the faces of each frame as its policy has it.
 
-        A still is the only one there is, and a session's first frame is where the candidate must be found.
+        One without a predecessor is looked at as a photograph is: a still is the only one there is, and in a session's
+        first frame the candidate must be found.
         """
         stills = [sample.job.previous_captured_at is None for sample in samples]
         found = self._find([sample.job.frame.image for sample in samples], stills)

@@ -68,10 +68,9 @@ class HeadPoseDetector:
 def euler(rotation: NDArray[np.float64]) -> Angles:
     """Return pitch, yaw and roll in degrees, signs of the glossary, of a rotation of the face before the camera.
 
-    ``rotation``: ``(3, 3)``, axes x right, y up, z towards the camera. It is taken apart as ``X(pitch) Y(yaw)
-    Z(roll)``: the face is rolled first, then turned about the camera's y, then about its x, as the face models behind
-    the labels of AFLW2000 and 300W-LP are. So pitch and yaw alone say which way the nose points, however the head is
-    tilted.
+    ``rotation``: ``(3, 3)``, axes x right, y up, z towards the camera, taken apart as ``X(pitch) Y(yaw) Z(roll)``: the
+    face is rolled first, then turned about the camera's y, then about its x, as the face models behind the labels
+    of AFLW2000 and 300W-LP are. So pitch and yaw alone say which way the nose points, however the head is tilted.
     """
     pitch = -math.degrees(math.atan2(-rotation[1, 2], rotation[2, 2]))
     yaw = math.degrees(math.asin(max(-1.0, min(1.0, rotation[0, 2]))))

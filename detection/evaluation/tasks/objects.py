@@ -69,10 +69,8 @@ def _kinds(row: Row) -> frozenset[str]:
 
 def _kind(cell: str) -> str:
     word = re.sub(r"[\s_-]+", " ", cell.strip().lower())
-    return next(
-        (_ALSO_CALLED.get(each, each) for each in (word, word.removesuffix("s")) if each in {*KINDS, *_ALSO_CALLED}),
-        word,
-    )
+    words = {**{kind: kind for kind in KINDS}, **_ALSO_CALLED}
+    return words.get(word) or words.get(word.removesuffix("s")) or word
 
 
 def _not_looked_for(labels: list[frozenset[str]]) -> dict[str, int]:
