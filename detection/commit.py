@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from prometheus_client import Counter
 
 from accounts.kek import KeyServiceError
 from alerts.services import incident_apply
+from detection import rule_rows
 from detection.challenges import challenge_follow
 from detection.contexts import SessionContext
 from detection.engine import rules
-from detection.engine.observations import AUDIO, BROWSER, TECHNICAL, VIDEO, Observation, without_private
+from detection.engine.observations import AUDIO, BROWSER, TECHNICAL, VIDEO, Observation
 from detection.gaps import DROPPED, Dropped, gap_note, gaps_fill_sessions, gaps_record, moment
 from detection.messages import Stream, Technical
 from detection.pictures import frames_of
+from detection.rule_rows import RuleRow
 from detection.sealed_voices import voices_open, voices_seal
 from sessions.models import ExamSession
 from sessions.services import session_state_set
@@ -73,50 +73,6 @@ class SessionOutcome:
     state_changed: bool
 
 
-@dataclass(slots=True)
-class _Row:
-    """A session's rule state, locked."""
-
-    session_id: str
-    organisation_id: int
-    state: dict[str, Any]
-    newest_at: datetime | None
-    last_sample_at: datetime | None
-    due_at: datetime | None
-    peer_id: str
-    peer_at: datetime | None
-    closed: bool
-    session_state: str
-    ended_at: datetime | None
-
-
-_LOCK = """
-SELECT r.session_id::text, r.organisation_id, r.state::text, r.newest_at, r.last_sample_at, r.due_at, r.peer_id,
-       r.peer_at, r.closed, s.state, s.ended_at
-FROM detection_rulestate r JOIN exam_sessions_examsession s ON s.id = r.session_id
-WHERE r.session_id = ANY(%s::uuid[])
-ORDER BY r.session_id FOR UPDATE OF r
-"""
-_INSERT = """
-INSERT INTO detection_detection
-    (session_id, captured_at, sample_id, organisation_id, stream, previous_at, measures, recorded_at)
-SELECT session_id, to_timestamp(captured_at), sample_id, organisation_id, stream, to_timestamp(previous_at), measures,
-       %s
-FROM jsonb_to_recordset(%s::jsonb) AS row(session_id uuid, captured_at float8, sample_id text, organisation_id bigint,
-                                          stream text, previous_at float8, measures jsonb)
-ON CONFLICT DO NOTHING
-RETURNING session_id::text, sample_id
-"""
-_UPDATE = """
-UPDATE detection_rulestate r
-SET state = row.state, newest_at = row.newest_at, last_sample_at = row.last_sample_at, due_at = row.due_at,
-    peer_id = row.peer_id, peer_at = row.peer_at, closed = row.closed, updated_at = %s
-FROM jsonb_to_recordset(%s::jsonb) AS row(session_id uuid, state jsonb, newest_at timestamptz,
-    last_sample_at timestamptz, due_at timestamptz, peer_id text, peer_at timestamptz, closed boolean)
-WHERE r.session_id = row.session_id
-"""
-
-
 def commit(batches: Mapping[str, SessionBatch]) -> list[SessionOutcome]:
     """Write what a batch brought for several sessions, all or nothing; the database's errors come through.
 
@@ -125,35 +81,24 @@ def commit(batches: Mapping[str, SessionBatch]) -> list[SessionOutcome]:
     """
     now = timezone.now()
     with transaction.atomic():
-        rows = [row for row in _lock(batches) if _is_wanted(row, batches[row.session_id])]
+        rows = [row for row in rule_rows.lock(batches) if _is_wanted(row, batches[row.session_id])]
         dropped = [sample for row in rows for sample in batches[row.session_id].dropped]
         accepted = {row.session_id: _accept(row, batches[row.session_id], dropped) for row in rows}
-        known = _insert(rows, accepted, now)
+        known = rule_rows.insert(rows, accepted, now)
         outcomes = [
             _advance(row, batches[row.session_id], _without(known[row.session_id], accepted[row.session_id]), now)
             for row in rows
         ]
         gaps_record(organisation_ids={row.session_id: row.organisation_id for row in rows}, dropped=dropped)
-        _keep(rows, now)
+        rule_rows.keep(rows, now)
     return outcomes
 
 
-def _lock(session_ids: Iterable[str]) -> list[_Row]:
-    """Lock the rule states in the order of their ids, as everybody does: so nobody waits in a circle."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [list(session_ids)])
-        rows = cursor.fetchall()
-    return [
-        _Row(session_id, organisation_id, json.loads(state), *others)
-        for session_id, organisation_id, state, *others in rows
-    ]
-
-
-def _is_wanted(row: _Row, batch: SessionBatch) -> bool:
+def _is_wanted(row: RuleRow, batch: SessionBatch) -> bool:
     return batch.only_if_quiet_since in (None, row.last_sample_at)
 
 
-def _accept(row: _Row, batch: SessionBatch, dropped: list[Dropped]) -> list[Observation]:
+def _accept(row: RuleRow, batch: SessionBatch, dropped: list[Dropped]) -> list[Observation]:
     """Return what was captured before the session's end and arrived before its close; note the rest."""
     ended_at = row.ended_at.timestamp() if row.ended_at is not None else None
     accepted = []
@@ -170,41 +115,13 @@ def _accept(row: _Row, batch: SessionBatch, dropped: list[Dropped]) -> list[Obse
     return accepted
 
 
-def _insert(rows: list[_Row], accepted: Mapping[str, list[Observation]], now: datetime) -> dict[str, set[str]]:
-    """Store the measures; return per session the ids of the samples that were stored before."""
-    documents: list[dict[str, Any]] = [
-        {
-            "session_id": row.session_id,
-            "captured_at": observation.captured_at,
-            "sample_id": observation.sample_id,
-            "organisation_id": row.organisation_id,
-            "stream": observation.stream,
-            "previous_at": observation.previous_at,
-            "measures": without_private(observation.measures),
-        }
-        for row in rows
-        for observation in accepted[row.session_id]
-        if observation.stream != TECHNICAL
-    ]
-    known: dict[str, set[str]] = {row.session_id: set() for row in rows}
-    if documents:
-        for document in documents:
-            known[document["session_id"]].add(document["sample_id"])
-        with connection.cursor() as cursor:
-            # NaN is no JSON: a measure that has one is its detector's fault, and fails here.
-            cursor.execute(_INSERT, [now, json.dumps(documents, allow_nan=False)])
-            for session_id, sample_id in cursor.fetchall():
-                known[session_id].discard(sample_id)
-    return known
-
-
 def _without(known: set[str], observations: list[Observation]) -> list[Observation]:
     """Leave out samples that were stored before, and a sample's second message within one batch."""
     news = {(o.sample_id, o.captured_at, o.stream): o for o in observations if o.sample_id not in known}
     return list(news.values())
 
 
-def _advance(row: _Row, batch: SessionBatch, observations: list[Observation], now: datetime) -> SessionOutcome:
+def _advance(row: RuleRow, batch: SessionBatch, observations: list[Observation], now: datetime) -> SessionOutcome:
     """Take one session's rules forward and write what they decide."""
     state_changed = _follow_media(row, batch.context.session, observations)
     policy = batch.context.policy
@@ -226,7 +143,7 @@ def _advance(row: _Row, batch: SessionBatch, observations: list[Observation], no
     return SessionOutcome(batch.context, observations, len(changes), step.attentive, state_changed or closing)
 
 
-def _apply(row: _Row, session: ExamSession, change: rules.Change) -> None:
+def _apply(row: RuleRow, session: ExamSession, change: rules.Change) -> None:
     """Write one change, with its pictures if they can be stored."""
     frames = frames_of(row.session_id, change)
     try:
@@ -238,13 +155,13 @@ def _apply(row: _Row, session: ExamSession, change: rules.Change) -> None:
         incident_apply(session=session, change=change, frames={})
 
 
-def _close(row: _Row, now: datetime) -> None:
+def _close(row: RuleRow, now: datetime) -> None:
     row.closed = True
     ExamSession.objects.filter(pk=row.session_id, closed_at=None).update(closed_at=now)
     gaps_fill_sessions(session_ids=[row.session_id], until=now)
 
 
-def _follow_media(row: _Row, session: ExamSession, observations: list[Observation]) -> bool:
+def _follow_media(row: RuleRow, session: ExamSession, observations: list[Observation]) -> bool:
     """Note which peer there is and write gaps that the gateway reports; tell whether the session's state changed."""
     changed = False
     for observation in sorted(observations, key=lambda o: o.captured_at):
@@ -270,14 +187,14 @@ def _follow_media(row: _Row, session: ExamSession, observations: list[Observatio
     return changed
 
 
-def _state_set(row: _Row, session: ExamSession, state: str, at: datetime) -> bool:
+def _state_set(row: RuleRow, session: ExamSession, state: str, at: datetime) -> bool:
     changed = session_state_set(session=session, state=state, at=at)
     if changed:
         row.session_state = state
     return changed
 
 
-def _note_arrival(row: _Row, batch: SessionBatch, observations: list[Observation], now: datetime) -> None:
+def _note_arrival(row: RuleRow, batch: SessionBatch, observations: list[Observation], now: datetime) -> None:
     """Set when the sweep has to look after the session.
 
     A page that tells of itself is no sign of life of the gateway; it counts where no media ever came.
@@ -299,26 +216,3 @@ def _note_arrival(row: _Row, batch: SessionBatch, observations: list[Observation
         row.due_at = now + timedelta(seconds=min(max(quiet_s / 4, REVISIT_S[0]), REVISIT_S[1]))
     if row.closed:
         row.due_at = None
-
-
-def _keep(rows: list[_Row], now: datetime) -> None:
-    documents = [
-        {
-            "session_id": row.session_id,
-            "state": row.state,
-            "newest_at": _iso(row.newest_at),
-            "last_sample_at": _iso(row.last_sample_at),
-            "due_at": _iso(row.due_at),
-            "peer_id": row.peer_id,
-            "peer_at": _iso(row.peer_at),
-            "closed": row.closed,
-        }
-        for row in rows
-    ]
-    if documents:
-        with connection.cursor() as cursor:
-            cursor.execute(_UPDATE, [now, json.dumps(documents, allow_nan=False)])
-
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()

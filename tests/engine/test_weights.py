@@ -438,9 +438,20 @@ def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_verifies_the_weights_of_this_installation(weights_dir: Path) -> None:
     done = run_command("verify", "--directory", str(weights_dir))
     assert (done.returncode, done.stderr) == (0, "")
-    default = [entry for entry in load_manifest().values() if entry.group == "default"]
-    assert len(default) >= 4
-    assert f"{len(default)} files verified" in done.stdout
+    store = Store(weights_dir)
+    there = [entry for entry in load_manifest().values() if entry.group == "default" or store.original(entry).exists()]
+    assert len(there) >= 4
+    assert f"{len(there)} files verified" in done.stdout
+
+
+def test_the_command_verifies_whatever_is_there_of_other_groups(weights_dir: Path, tmp_path: Path) -> None:
+    for path in weights_dir.glob("*.*"):
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "efficientdet_lite2.tflite").unlink(missing_ok=True)
+    (tmp_path / "efficientdet_lite2.tflite").write_bytes(b"something else")
+    done = run_command("verify", "--directory", str(tmp_path))
+    assert done.returncode == 1
+    assert "efficientdet_lite2.tflite" in done.stderr
 
 
 def test_the_command_fails_naming_the_wrong_file(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ def main(arguments: list[str]) -> int:
     Env.read_env(ROOT / ".env")  # WEIGHTS_DIR may be set there
     options = _parse(arguments)
     try:
-        entries = _chosen(options)
         store = Store(options.directory or default_directory())
+        entries = _chosen(options, store)
         {"list": _list, "fetch": _fetch, "verify": _verify}[options.action](entries, store)
     except WeightsError as error:
         print(f"weights: {error}", file=sys.stderr)
@@ -30,13 +30,14 @@ def main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m detection.engine.weights", description=__doc__)
     parser.add_argument("action", choices=["list", "fetch", "verify"])
-    parser.add_argument("--group", action="append", help="only this group; may be repeated (default: default)")
+    parser.add_argument("--group", action="append", help="only this group; may be repeated (default: default; verify: what is there)")
     parser.add_argument("--directory", type=Path, help="instead of WEIGHTS_DIR")
     parser.add_argument("name", nargs="*", help="only these entries, whatever their group")
     return parser.parse_intermixed_args(arguments)
 
 
-def _chosen(options: argparse.Namespace) -> list[Weight]:
+def _chosen(options: argparse.Namespace, store: Store) -> list[Weight]:
+    """Return the entries named, or those of the groups; unless told which, all files that are there are verified."""
     manifest = load_manifest()
     if unknown := [name for name in options.name if name not in manifest]:
         raise WeightsError(f"weights.toml has no entry {', '.join(unknown)}")
@@ -44,7 +45,12 @@ def _chosen(options: argparse.Namespace) -> list[Weight]:
         return [manifest[name] for name in options.name]
     every_group = sorted({entry.group for entry in manifest.values()})
     groups = options.group or (every_group if options.action == "list" else ["default"])
-    return [entry for entry in manifest.values() if entry.group in groups]
+    named = options.group is not None
+    return [
+        entry
+        for entry in manifest.values()
+        if entry.group in groups or (options.action == "verify" and not named and store.original(entry).exists())
+    ]
 
 
 def _list(entries: list[Weight], store: Store) -> None:
