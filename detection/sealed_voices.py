@@ -11,7 +11,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
+from accounts.kek import KeyServiceError
 from accounts.keys import SealError, open_sealed, seal
+from accounts.models import DataKey
 from detection.engine.learners.voices import Voices
 from sessions.models import ExamSession
 
@@ -24,7 +26,7 @@ _EMBEDDING: Final = "embedding"
 
 
 def voices_seal(state: Mapping[str, Any], session: ExamSession) -> dict[str, Any]:
-    """Return the state (``RulesState.to_dict``) with its voices sealed; without them where there is no data key."""
+    """Return the state (``RulesState.to_dict``) with its voices sealed; without them where that cannot be done."""
     known = dict(state["memory"].get(Voices.name, {}))
     voices: dict[str, Any] = {}
     if _LEARNT in known:
@@ -39,12 +41,12 @@ def voices_seal(state: Mapping[str, Any], session: ExamSession) -> dict[str, Any
     if not voices and not heard:
         return dict(state)
     bare = {**state, "memory": {**state["memory"], Voices.name: known}, "pending": pending}
-    data_key = session.candidate.data_key
-    if data_key is None:
-        return bare | {"memory": {name: of for name, of in state["memory"].items() if name != Voices.name}}
     text = json.dumps(voices | {"heard": heard}, separators=(",", ":"))
-    sealed = seal(text.encode(), data_key=data_key, purpose=PURPOSE, row=str(session.pk))
-    return bare | {_SEALED: base64.b64encode(sealed).decode()}
+    try:
+        return bare | {_SEALED: base64.b64encode(_sealed(text.encode(), session)).decode()}
+    except (SealError, KeyServiceError) as error:
+        logger.info("Session %s: the voice that was learnt is forgotten: %s", session.pk, error)
+        return _without_voices(bare)
 
 
 def voices_open(state: Mapping[str, Any], session: ExamSession) -> dict[str, Any]:
@@ -55,9 +57,9 @@ def voices_open(state: Mapping[str, Any], session: ExamSession) -> dict[str, Any
     known = dict(state["memory"].get(Voices.name, {}))
     try:
         voices = _opened(state[_SEALED], session)
-    except SealError as error:
+    except (SealError, KeyServiceError) as error:
         logger.info("Session %s: the voice that was learnt is forgotten: %s", session.pk, error)
-        return opened | {"memory": {name: of for name, of in state["memory"].items() if name != Voices.name}}
+        return _without_voices(opened)
     if _LEARNT in voices:
         known[_LEARNT] = voices[_LEARNT]
     pending = [
@@ -70,10 +72,22 @@ def voices_open(state: Mapping[str, Any], session: ExamSession) -> dict[str, Any
     return opened | {"memory": {**state["memory"], Voices.name: known}, "pending": pending}
 
 
+def _without_voices(state: dict[str, Any]) -> dict[str, Any]:
+    return state | {"memory": {name: known for name, known in state["memory"].items() if name != Voices.name}}
+
+
+def _sealed(text: bytes, session: ExamSession) -> bytes:
+    return seal(text, data_key=_data_key(session), purpose=PURPOSE, row=str(session.pk))
+
+
 def _opened(sealed: str, session: ExamSession) -> dict[str, Any]:
-    data_key = session.candidate.data_key
-    if data_key is None:
-        raise SealError("The candidate has no data key any more.")
-    opened = open_sealed(base64.b64decode(sealed), data_key=data_key, purpose=PURPOSE, row=str(session.pk))
+    opened = open_sealed(base64.b64decode(sealed), data_key=_data_key(session), purpose=PURPOSE, row=str(session.pk))
     voices: dict[str, Any] = json.loads(opened)
     return voices
+
+
+def _data_key(session: ExamSession) -> DataKey:
+    data_key = session.candidate.data_key
+    if data_key is None:
+        raise SealError("The candidate has no data key.")
+    return data_key

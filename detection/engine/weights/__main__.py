@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m detection.engine.weights", description=__doc__)
     parser.add_argument("action", choices=["list", "fetch", "verify"])
-    parser.add_argument("--group", action="append", help="only this group; may be repeated (default: default; verify: what is there)")
+    parser.add_argument(
+        "--group", action="append", help="only this group; may be repeated (default: default; verify: what is there)"
+    )
     parser.add_argument("--directory", type=Path, help="instead of WEIGHTS_DIR")
     parser.add_argument("name", nargs="*", help="only these entries, whatever their group")
     return parser.parse_intermixed_args(arguments)
