@@ -19,7 +19,7 @@ from django.utils.html import escape
 from accounts.api_keys import api_key_find
 from accounts.audit import SYSTEM, audit_write
 from accounts.models import APIKey, AuditEntry, Organisation, Scope, User
-from enrollment.models import Candidate, Consent, ConsentText, Erasure
+from enrollment.models import Candidate, Consent, ConsentText, DuplicateSearch, DuplicateSuspicion, Erasure
 from sessions.models import Exam, ExamSession, LegalHold, Policy, RetentionPolicy
 from tests.factories import (
     make_api_key,
@@ -110,7 +110,7 @@ def rows(response: Any) -> list[Any]:
 
 def test_every_model_of_these_apps_has_its_place() -> None:
     shown = {model for model in admin.site._registry if model._meta.app_label in MODELS_APPS}
-    assert shown == {*MODELS, Organisation}
+    assert shown == {*MODELS, Organisation, DuplicateSearch, DuplicateSuspicion}
 
 
 MODELS_APPS = {"accounts", "enrollment", "exam_sessions"}

@@ -108,6 +108,7 @@ class TestRead:
             "exam_id",
             "enrolled",
             "enroll_on_join",
+            "consent_text",
             "whip_url",
             "ws_url",
             "ice_servers",
