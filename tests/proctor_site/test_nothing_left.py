@@ -126,7 +126,7 @@ def test_no_marker_is_found_after_an_erasure(
         "picture": jpeg[4000:4064],
         "candidate": CANDIDATE.encode(),
         "session": SESSION.encode(),
-        "data key": _unwrap(candidate.data_key),
+        "data key": _unwrap(candidate.data_key).key,
         "wrapped data key": bytes(candidate.data_key.wrapped_key),
         "sealed template": bytes(template.ciphertext),
         "sealed picture": sealed.read_bytes()[-64:],
