@@ -134,7 +134,10 @@ def pins(path: Path) -> dict[str, str]:
     """Return the pinned packages of a requirements file, by name as the index spells it."""
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith(("#", "-"))]
     assert all("==" in line for line in lines), f"{path.name} has a package without a pin"
-    return {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines)}
+    return {
+        name.partition("[")[0].lower().replace("_", "-"): version
+        for name, version in (line.split("==") for line in lines)
+    }
 
 
 def test_every_requirement_is_pinned_as_in_the_constraints() -> None:
