@@ -94,7 +94,9 @@ def test_every_error_is_a_problem_with_an_example_of_each_code(document: dict[st
     assert not missing, missing
 
 
-ANYWHERE = {"not_found", "method_not_allowed", "too_many_requests", "permission_denied", "token_revoked"}
+ANYWHERE = {
+    "not_found", "method_not_allowed", "too_many_requests", "permission_denied", "token_revoked", "keys_unavailable",
+}  # fmt: skip
 """Codes that belong to no operation in particular, or to the socket."""
 
 
