@@ -6,6 +6,7 @@ as the face, turned so that the eyes lie level, 256 x 256 RGB.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,9 +106,10 @@ class LandmarkDetector:
         closer = self._look([(faces[index][0], _closer(found[index][0])) for index in twice])
         found = [dict(zip(twice, closer, strict=True)).get(index, once) for index, once in enumerate(found)]
         unseen = [index for index in twice if found[index][1] < MIN_PRESENCE]
-        tighter = self._look([(faces[index][0], _around(faces[index][1], _TIGHTER)) for index in unseen])
-        for index, once in zip(unseen, tighter, strict=True):
-            found[index] = max(found[index], once, key=lambda look: look[1])
+        for cut in (_tighter, _upside_down):
+            looks = self._look([(faces[index][0], cut(faces[index][1])) for index in unseen])
+            for index, look in zip(unseen, looks, strict=True):
+                found[index] = max(found[index], look, key=lambda each: each[1])
         turned = self._look([_in_the_mirror(faces[index][0], _closer(found[index][0])) for index in twice])
         mirrored = {index: points for index, (points, _) in zip(twice, turned, strict=True)}
         blendshapes = self._blendshapes([points for points, _ in found])
@@ -149,6 +151,16 @@ def _read(outputs: Sequence[Array], crop: _Crop) -> tuple[Points, float]:
 def _around(face: Face, margin: float = _MARGIN) -> _Crop:
     left, top, right, bottom = face.box_xyxy
     return _crop((left, top, right, bottom), face.landmarks[0], face.landmarks[1], margin)
+
+
+def _tighter(face: Face) -> _Crop:
+    return _around(face, _TIGHTER)
+
+
+def _upside_down(face: Face) -> _Crop:
+    """YuNet gives a head that stands on its crown landmarks as if it stood upright."""
+    crop = _around(face)
+    return dataclasses.replace(crop, angle=crop.angle + math.pi)
 
 
 def _closer(points: Points) -> _Crop:

@@ -30,16 +30,14 @@ def main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m detection.engine.weights", description=__doc__)
     parser.add_argument("action", choices=["list", "fetch", "verify"])
-    parser.add_argument(
-        "--group", action="append", help="only this group; may be repeated (default: default; verify: what is there)"
-    )
+    parser.add_argument("--group", action="append", help="only this group; may be repeated")
     parser.add_argument("--directory", type=Path, help="instead of WEIGHTS_DIR")
     parser.add_argument("name", nargs="*", help="only these entries, whatever their group")
     return parser.parse_intermixed_args(arguments)
 
 
 def _chosen(options: argparse.Namespace, store: Store) -> list[Weight]:
-    """Return the entries named, or those of the groups; unless told which, all files that are there are verified."""
+    """Return the entries named, or those of the groups: without one the group default; verify also what is there."""
     manifest = load_manifest()
     if unknown := [name for name in options.name if name not in manifest]:
         raise WeightsError(f"weights.toml has no entry {', '.join(unknown)}")
