@@ -123,7 +123,7 @@ class Servers:
         self.postgres.stop()
 
 
-def wait_for(what: str, condition: Callable[[], bool], *, timeout_s: float = 60.0, pause_s: float = 0.1) -> None:
+def wait_for(what: str, condition: Callable[[], bool], *, timeout_s: float = 180.0, pause_s: float = 0.1) -> None:
     """Wait until something is true; raise ``TimeoutError`` that says what."""
     give_up_at = time.monotonic() + timeout_s
     while not condition():
