@@ -125,7 +125,7 @@ class FaceDetector:
         size = np.rint(np.abs(turn[:, :2]) @ (width, height)).astype(int)
         turn[:, 2] += (size - (width, height)) / 2
         filled = cv2.warpAffine(small, turn, (int(size[0]), int(size[1])), borderValue=_grey(small))
-        back = cv2.invertAffineTransform(turn)
+        back = np.asarray(cv2.invertAffineTransform(turn), np.float64)
         found = yunet.find(self._model, [np.asarray(filled, np.uint8)], max(filled.shape))[0]
         return [_moved(_turned_back(face, back, sideways=degrees % 180 == 90), 1 / factor) for face in found]
 
