@@ -105,7 +105,7 @@ sbom: $(VENV)/.dev
 	@echo "var/sbom.json: $$($(PY) -c 'import json; print(len(json.load(open("var/sbom.json"))["components"]))') packages"
 
 audit: $(VENV)/.dev
-	@$(PY) -m proctor_site.audit $(ARGS)
+	@$(PY) -m proctor_site.dependency_audit $(ARGS)
 
 clean:
 	@rm -rf $(VENV) var/weights var/demo staticfiles .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

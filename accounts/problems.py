@@ -95,6 +95,7 @@ CODES: Final[Mapping[str, Code]] = {
     "database_unavailable": Code(503, "The database does not answer"),
     "queue_unavailable": Code(503, "The queue does not answer"),
     "workers_unavailable": Code(503, "No worker answered in time"),
+    "storage_unavailable": Code(503, "The storage of evidence does not answer"),
     "keys_unavailable": Code(503, "The service that holds the keys does not answer"),
 }
 

@@ -9,6 +9,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from django.db import connections
@@ -46,6 +47,8 @@ async def streamed(make: Callable[[], Iterator[bytes]]) -> AsyncIterator[bytes]:
             put(error)
         finally:
             connections.close_all()
+            with suppress(queue.Full):  # who went away may still wait for a piece, in a thread that nobody else wakes
+                pieces.put_nowait(None)
 
     threading.Thread(target=work, name="streamed", daemon=True).start()
     try:

@@ -46,6 +46,9 @@ STORAGE = "evidence"
 LINK_LIFETIME = timedelta(days=4)
 """Longer than the 76 hours over which a delivery is retried, so a late alert still has working links."""
 
+STORAGE_RETRY_S = 5
+"""When to ask again for what a storage that is away holds."""
+
 NO_LIMIT_DAYS = 36_500
 """Of pictures that are kept without limit: a column of times needs one."""
 
@@ -143,8 +146,15 @@ def _is_held(evidence: Evidence) -> bool:
 
 
 def picture_show(evidence: Evidence, *, actor: Actor) -> bytes:
-    """Open a stored picture for somebody, and write down that they saw it; raises as ``picture``."""
-    content = picture(evidence)
+    """Open a stored picture for somebody, and write down that they saw it.
+
+    Raises as ``picture``, but ``Problem`` (``storage_unavailable``) for a storage that is away.
+    """
+    try:
+        content = picture(evidence)
+    except OSError as error:
+        logger.warning("The picture %s cannot be read: %s", evidence.id, error)
+        raise Problem("storage_unavailable", retry_after_s=STORAGE_RETRY_S) from error
     audit_write(
         organisation=evidence.session.organisation,
         actor=actor,

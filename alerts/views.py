@@ -178,6 +178,7 @@ class EvidenceView(APIView):
             "evidence_unknown",
             "evidence_removed",
             "evidence_erased",
+            "storage_unavailable",
             "link_invalid",
             "link_expired",
             "permission_denied",
@@ -202,10 +203,7 @@ LINK_HOLDER = Actor(AuditEntry.ActorKind.SYSTEM, "signed link")
 
 
 def picture_response(found: Evidence, *, actor: Actor) -> HttpResponse:
-    """Answer with a picture that no proxy may keep and no browser may take for anything else; note who saw it.
-
-    A browser may show it again for some minutes without asking.
-    """
+    """Answer with a picture that no proxy may keep and no browser may take for anything else; note who saw it."""
     return HttpResponse(
         evidence.picture_show(found, actor=actor),
         content_type=found.content_type,

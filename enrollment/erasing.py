@@ -28,8 +28,8 @@ def data_key_destroy(candidate: Candidate) -> int:
 def protected_remove(candidate: Candidate) -> Counter[str]:
     """Delete what is not sealed under the data key: protected templates, and suspicions of who else somebody is.
 
-    In the transaction that destroys the key, and under ``enrollment.duplicates.search_lock``: nobody who enrols then
-    finds the candidate any more.
+    In the transaction that destroys the key. Under ``enrollment.duplicates.search_lock`` nobody who enrols finds the
+    candidate from then on; without it, from the end of who is enrolling now.
     """
     suspicions, _ = DuplicateSuspicion.objects.filter(Q(candidate=candidate) | Q(other=candidate)).delete()
     return Counter(protected_templates=candidate_unprotect(candidate), suspicions=suspicions)

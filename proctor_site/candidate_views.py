@@ -41,7 +41,8 @@ class EnrollmentView(enrollment_views.EnrollmentView):
         "Sessions and incidents stay, and so does the fact of consent, as withdrawn. The answer is a signed receipt. "
         "Asked again, it answers with the same one.",
         tags=["candidates"],
-        responses={200: ErasedSerializer} | problem_responses("candidate_unknown", "not_enrolled", "legal_hold"),
+        responses={200: ErasedSerializer}
+        | problem_responses("candidate_unknown", "not_enrolled", "legal_hold", "storage_unavailable"),
     )
     def delete(self, request: Request, candidate_id: str) -> Response:
         """Erase an enrolment."""
@@ -64,7 +65,7 @@ class CandidateView(APIView):
         "is theirs to remove. The audit log keeps the fact, under a keyed hash of the id. The answer is a signed "
         "receipt; asked again, or after it was broken off, it goes on and answers with the same one.",
         tags=["candidates"],
-        responses={200: ErasedSerializer} | problem_responses("candidate_unknown", "legal_hold"),
+        responses={200: ErasedSerializer} | problem_responses("candidate_unknown", "legal_hold", "storage_unavailable"),
     )
     def delete(self, request: Request, candidate_id: str) -> Response:
         """Erase everything of a candidate."""

@@ -25,6 +25,7 @@ from accounts.audit import Actor, audit_write, candidate_subject
 from accounts.models import AuditEntry, Organisation
 from accounts.problems import Problem
 from accounts.receipts import receipt_sign
+from alerts.evidence import STORAGE_RETRY_S
 from alerts.models import Evidence
 from enrollment.consents import consents_withdraw
 from enrollment.duplicates import search_lock
@@ -64,7 +65,7 @@ class Receipt:
 def candidate_erase(*, organisation: Organisation, candidate_id: str, actor: Actor) -> Receipt:
     """Erase everything of a candidate; asked again, return the same receipt.
 
-    Raises ``Problem``: ``candidate_unknown``, ``legal_hold``.
+    Raises ``Problem``: ``candidate_unknown``, ``legal_hold``, ``storage_unavailable`` (it goes on by itself).
     """
     return _erase(organisation, candidate_id, Kind.EVERYTHING, actor)
 
@@ -73,7 +74,7 @@ def enrollment_erase(*, organisation: Organisation, candidate_id: str, actor: Ac
     """Erase what makes a candidate recognisable: data key, templates, enrolments, pictures. Sessions stay.
 
     Running sessions that compare faces or voices are ended, and consent counts as withdrawn. Raises ``Problem``:
-    ``candidate_unknown``, ``not_enrolled``, ``legal_hold``.
+    ``candidate_unknown``, ``not_enrolled``, ``legal_hold``, ``storage_unavailable`` (it goes on by itself).
     """
     return _erase(organisation, candidate_id, Kind.ENROLLMENT, actor)
 
@@ -93,7 +94,12 @@ def _erase(organisation: Organisation, candidate_id: str, kind: Kind, actor: Act
     if erasure is None:
         erasure = _finished_before(organisation, candidate_id, kind)
     elif erasure.finished_at is None:
-        erasure = _finish(erasure)
+        try:
+            erasure = _finish(erasure)
+        except OSError as error:
+            logger.warning("The erasure %s waits for the storage: %s", erasure.id, error)
+            told = "The key is destroyed. Ask again, or wait: files and rows go as soon as the storage answers."
+            raise Problem("storage_unavailable", told, retry_after_s=STORAGE_RETRY_S) from error
     return _receipt(erasure, candidate_id)
 
 

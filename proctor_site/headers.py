@@ -6,12 +6,14 @@ view that sets a header itself (the candidate's page, pictures) knows better and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from csp.middleware import CSPMiddleware, PolicyParts
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
 Directives = Mapping[str, Any]
 
@@ -42,7 +44,6 @@ PLAIN_PAGE: Final[Directives] = {**DATA, "sandbox": None, "style-src": [SELF], "
 
 POLICIES: Final[tuple[tuple[str, Directives], ...]] = (
     ("/admin/", ADMIN),
-    ("/accounts/", ADMIN),
     ("/api/docs", _PAGE),
     ("/api/problems", PLAIN_PAGE),
 )
@@ -97,15 +98,11 @@ class ContentSecurityPolicy(CSPMiddleware):
         return parts
 
 
-class SecurityHeaders:
-    """Set the other headers where the view has not."""
+class SecurityHeaders(MiddlewareMixin):
+    """Sets the other headers where the view has not."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Return the view's answer with the headers."""
-        response = self._get_response(request)
         for name, value in ALWAYS.items():
             response.headers.setdefault(name, value)
         allowed = CANDIDATE_MAY if request.path.startswith("/candidate/") else ()

@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from accounts.models import Organisation
 from sessions.models import RetentionPolicy
+from sessions.privacy_models import OF_ORGANISATION
 
 EVIDENCE: Final = "evidence"
 DETECTIONS: Final = "detections"
@@ -58,7 +59,7 @@ def scopes(kind: str) -> Iterator[Scope]:
         said.setdefault(organisation_id, {})[exam_id] = days
     for organisation_id in Organisation.objects.order_by("id").values_list("id", flat=True):
         own = said.get(organisation_id, {})
-        exams = {exam_id: days for exam_id, days in own.items() if exam_id is not None}
+        exams = {exam_id: days for exam_id, days in own.items() if exam_id is not None and kind not in OF_ORGANISATION}
         yield Scope(organisation_id, own.get(None, settings.RETENTION_DAYS[kind]), except_exam_ids=tuple(sorted(exams)))
         for exam_id, days in sorted(exams.items()):
             yield Scope(organisation_id, days, exam_id)

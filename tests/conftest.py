@@ -11,6 +11,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
@@ -91,3 +92,12 @@ def redis_client() -> Iterator[redis.Redis]:
         client.flushdb()
         yield client
         client.flushdb()
+
+
+@pytest.fixture
+def evidence_dir(settings: Any, tmp_path: Path) -> Path:
+    """Keep evidence below a temporary folder and return it."""
+    folder = tmp_path / "evidence"
+    options = settings.STORAGES["evidence"]["OPTIONS"] | {"location": folder}
+    settings.STORAGES = settings.STORAGES | {"evidence": settings.STORAGES["evidence"] | {"OPTIONS": options}}
+    return folder

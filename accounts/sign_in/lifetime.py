@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, logout
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.crypto import constant_time_compare
+from django.utils.deprecation import MiddlewareMixin
 
 from accounts.models import User
 from accounts.sign_in.second_factor import second_factor_missing
 
-Answer = HttpResponseBase | Awaitable[HttpResponseBase]
 SIGNED_IN_AT: Final = "signed_in_at"
 SEEN_AT: Final = "seen_at"
 SEEN_EVERY_S: Final = 60.0
@@ -61,36 +58,17 @@ def person_of(session_key: str | None) -> User | None:
     return person if same and session.get(BACKEND_SESSION_KEY) in settings.AUTHENTICATION_BACKENDS else None
 
 
-class SessionPolicy:
-    """Middleware: ends sign-ins that are over, and leads to the second factor who must set one up."""
+class SessionPolicy(MiddlewareMixin):
+    """Ends sign-ins that are over, and leads to the second factor who must set one up."""
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Answer]) -> None:
-        self._get_response = get_response
-        self._asynchronous = iscoroutinefunction(get_response)
-        if self._asynchronous:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> Answer:
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        """Return what to answer instead of the page, or None."""
         if settings.SESSION_COOKIE_NAME not in request.COOKIES:
-            return self._get_response(request)  # nobody is signed in: API keys come without a cookie
-        if self._asynchronous:
-            return self._later(request)
-        return _require(request) or self._get_response(request)
-
-    async def _later(self, request: HttpRequest) -> HttpResponseBase:
-        refused = await sync_to_async(_require)(request)
-        if refused is not None:
-            return refused
-        answer = self._get_response(request)
-        assert isinstance(answer, Awaitable)
-        return await answer
+            return None  # nobody is signed in: API keys come without a cookie
+        return _require(request)
 
 
 def _require(request: HttpRequest) -> HttpResponse | None:
-    """Return what to answer instead of the page, or None."""
     session: Any = request.session
     if SESSION_KEY not in session:
         return None

@@ -67,8 +67,10 @@ def detections_expire(*, now: datetime, report: Report, budget: Budget) -> None:
         all_expired = partition.ends_at is not None and longest is not None and partition.ends_at <= longest
         if all_expired and _drop(partition, report):
             continue
-        for scope in kept:
-            if not _expire(partition, scope, now, report, budget):
+        due = [scope for scope in kept if _may_have_expired(partition, scope, now)]
+        present = _sessions_in(partition) if due else []
+        for scope in due:
+            if not _expire(partition, present, scope, now, report, budget):
                 report.unfinished = True
                 return
 
@@ -113,14 +115,26 @@ def _drop(partition: Partition, report: Report) -> bool:
     return True
 
 
-def _expire(partition: Partition, scope: Scope, now: datetime, report: Report, budget: Budget) -> bool:
-    """Remove a scope's expired rows from one part, sessions by sessions; return False when the time is over."""
+def _may_have_expired(partition: Partition, scope: Scope, now: datetime) -> bool:
     cutoff = scope.cutoff(now)
-    if cutoff is None or (partition.starts_at is not None and partition.starts_at >= cutoff):
-        return True
+    return cutoff is not None and (partition.starts_at is None or partition.starts_at < cutoff)
+
+
+def _sessions_in(partition: Partition) -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(_sql(_SESSIONS_IN, partition))
-        present = [row[0] for row in cursor.fetchall()]
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _expire(
+    partition: Partition, present: Sequence[UUID], scope: Scope, now: datetime, report: Report, budget: Budget
+) -> bool:
+    """Remove a scope's expired rows from one part, some of the sessions ``present`` there at a time.
+
+    Return False when the time is over.
+    """
+    cutoff = scope.cutoff(now)
+    assert cutoff is not None
     for start in range(0, len(present), SESSIONS):
         sessions = ExamSession.objects.filter(scope.sessions(), id__in=present[start : start + SESSIONS])
         ids = list(sessions.filter(created_at__lt=cutoff).exclude(session_held()).values_list("id", flat=True))

@@ -12,7 +12,7 @@ from django.db.models import Count, Exists, OuterRef, QuerySet
 from accounts.models import AuditEntry, AuditHead
 from alerts import evidence_sweep
 from alerts.models import Delivery, DeliveryAttempt, Evidence, Notice
-from enrollment.erasing import biometrics_remove, data_key_destroy
+from enrollment.erasing import biometrics_remove, data_key_destroy, protected_remove
 from enrollment.models import Candidate
 from proctor_site.removal import sessions_remove
 from proctor_site.retention.report import Budget, Report
@@ -79,7 +79,7 @@ def sessions_expire(*, now: datetime, report: Report, budget: Budget) -> None:
 
 
 def templates_expire(*, now: datetime, report: Report, budget: Budget) -> None:
-    """Remove templates of candidates who neither enrolled nor sat an exam for long enough.
+    """Remove templates, protected ones too, of candidates who neither enrolled nor sat an exam for long enough.
 
     The data key goes too, or later: with the last picture that it opens.
     """
@@ -93,7 +93,8 @@ def templates_expire(*, now: datetime, report: Report, budget: Budget) -> None:
 
     def remove(ids: list[Any]) -> int:
         gone = 0
-        for candidate in Candidate.objects.filter(pk__in=ids).order_by("pk").select_for_update():
+        for candidate in Candidate.objects.filter(pk__in=ids).select_related("data_key"):
+            protected_remove(candidate)
             gone += biometrics_remove(candidate)["templates"]
             if not Evidence.objects.filter(session__candidate=candidate, removed_at=None).exists():
                 data_key_destroy(candidate)
@@ -110,8 +111,8 @@ def _idle_keys_destroy() -> None:
     idle = Candidate.objects.filter(data_key__isnull=False, face_template=None).exclude(Exists(pictures))
     for key in idle.exclude(candidate_held()).values_list("pk", flat=True)[:BATCH]:
         with transaction.atomic():
-            locked = idle.select_for_update(of=("self",)).filter(pk=key).first()
-            if locked is not None:
+            locked = Candidate.objects.select_for_update(of=("self",)).select_related("data_key").get(pk=key)
+            if idle.filter(pk=key).exists():  # asked again: somebody may have enrolled until it was locked
                 data_key_destroy(locked)
 
 
@@ -119,7 +120,7 @@ def audit_expire(*, now: datetime, report: Report, budget: Budget) -> None:
     """Cut off the beginning of each log; its head remembers where it begins, so that the rest can be verified."""
     for scope in scopes(AUDIT):
         cutoff = scope.cutoff(now)
-        if cutoff is None or scope.exam_id is not None:
+        if cutoff is None:
             continue
         entries = AuditEntry.objects.filter(organisation_id=scope.organisation_id)
         if report.dry_run:
@@ -167,7 +168,7 @@ def _each_scope(
     """Remove what each scope keeps no longer, or count it, until nothing is left or the time is over."""
     for scope in scopes(kind):
         cutoff = scope.cutoff(now)
-        if cutoff is None or (kind == TEMPLATES and scope.exam_id is not None):
+        if cutoff is None:
             continue
         expired = rows(scope, cutoff)
         if report.dry_run:
@@ -179,7 +180,14 @@ def _each_scope(
                 return
             if atomic:
                 with transaction.atomic():
-                    gone = remove(ids)
+                    # Asked again once they are locked: somebody may have enrolled, or sent again, in between.
+                    list(
+                        expired.model._default_manager.filter(pk__in=ids)
+                        .order_by("pk")
+                        .select_for_update()
+                        .values("pk")
+                    )
+                    gone = remove(list(expired.filter(pk__in=ids).values_list("pk", flat=True)))
             else:
                 gone = remove(ids)
             report.add(kind, scope.organisation_id, gone)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.alerts.conftest import evidence_dir, no_lasting_connections, no_listener_outlives_its_test
+from tests.alerts.conftest import no_lasting_connections, no_listener_outlives_its_test, wake_ups_are_out
 
-__all__ = ["evidence_dir", "no_lasting_connections", "no_listener_outlives_its_test"]
+__all__ = ["no_lasting_connections", "no_listener_outlives_its_test", "wake_ups_are_out"]

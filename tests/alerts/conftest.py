@@ -16,12 +16,9 @@ from tests.alerts.receiver import Receiver, running
 
 
 @pytest.fixture(autouse=True)
-def evidence_dir(settings: Any, tmp_path: Path) -> Iterator[Path]:
-    """Keep evidence below a temporary folder and return it."""
-    folder = tmp_path / "evidence"
-    options = settings.STORAGES["evidence"]["OPTIONS"] | {"location": folder}
-    settings.STORAGES = settings.STORAGES | {"evidence": settings.STORAGES["evidence"] | {"OPTIONS": options}}
-    yield folder
+def wake_ups_are_out(evidence_dir: Path) -> Iterator[None]:
+    """Keep evidence apart, and let wake-ups out before the next test."""
+    yield
     wake.flush()
 
 

@@ -90,6 +90,16 @@ def path_of(row: Evidence) -> str:
     return f"/api/v1/evidence/{row.id}"
 
 
+def test_a_storage_that_does_not_answer_is_said(evidence_dir: Path) -> None:
+    row = store()
+    file = evidence_dir / row.storage_name
+    file.unlink()
+    file.mkdir()  # what cannot be read, also by root
+    answer = APIClient().get(evidence.link(row.id).split("8000", 1)[1])
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+    assert answer["retry-after"]
+
+
 def test_the_signed_link_alone_shows_the_picture() -> None:
     row = store()
     answer = APIClient().get(evidence.link(row.id).split("8000", 1)[1], HTTP_ACCEPT="image/avif,image/*")

@@ -56,8 +56,13 @@ class _Connection(socketserver.BaseRequestHandler):
             self.server.context.wrap_socket(self.request, server_side=True) as outer,
             socket.create_connection(("127.0.0.1", self.server.behind)) as inner,
         ):
-            threading.Thread(target=_copy, args=(inner, outer), daemon=True).start()
-            _copy(outer, inner)
+            join(outer, inner)
+
+
+def join(outer: socket.socket, inner: socket.socket) -> None:
+    """Pass on what comes from either end, until both are silent."""
+    threading.Thread(target=_copy, args=(inner, outer), daemon=True).start()
+    _copy(outer, inner)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:

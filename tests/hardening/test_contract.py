@@ -44,15 +44,13 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def world(settings: Any, receiver: Receiver, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(settings: Any, receiver: Receiver, evidence_dir: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Return one of everything, in a transaction that requests do not close; workers never answer."""
     # What is streamed is made in a thread of its own, which does not see the rows of this transaction.
     monkeypatch.setattr("proctor_site.candidate_views.streamed", lambda make: make())
     settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
     settings.ENROLL_TIMEOUT_S = 0.02
     settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS, "1000000/min")
-    options = settings.STORAGES["evidence"]["OPTIONS"] | {"location": tmp_path}
-    settings.STORAGES = settings.STORAGES | {"evidence": settings.STORAGES["evidence"] | {"OPTIONS": options}}
     for signal in (signals.request_started, signals.request_finished):
         signal.disconnect(close_old_connections)
     yield make_world(receiver.url())

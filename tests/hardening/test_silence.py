@@ -70,11 +70,13 @@ def require_silence(logs: pytest.LogCaptureFixture, *secrets: str) -> None:
 
 
 def test_requests_right_wrong_and_failing_say_nothing_of_anybody(
-    settings: Any, receiver: Receiver, logs: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Any,
+    receiver: Receiver,
+    logs: pytest.LogCaptureFixture,
+    evidence_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.ENROLL_TIMEOUT_S = 0.02
-    options = settings.STORAGES["evidence"]["OPTIONS"] | {"location": tmp_path}
-    settings.STORAGES = settings.STORAGES | {"evidence": settings.STORAGES["evidence"] | {"OPTIONS": options}}
     organisation = make_organisation()
     _, raw = make_api_key(organisation)
     subscription, secret = builders.subscription(organisation, receiver.url(f"/ok?key={URL_TOKEN}"))
@@ -120,8 +122,8 @@ def test_requests_right_wrong_and_failing_say_nothing_of_anybody(
     delivery.drain([subscription.id])
     assert Delivery.objects.get().attempt_count == 1
 
-    assert send(platform, "DELETE", f"enroll/{CANDIDATE}") == 200
     assert send(platform, "POST", f"session/{SESSION}/end", {}) == 200
+    assert send(platform, "DELETE", f"enroll/{CANDIDATE}") == 200
     assert "IntegrityError" in logs.text
     assert len(logs.records) >= 10
     require_silence(logs, raw, token, secret)

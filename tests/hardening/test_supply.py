@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proctor_site import audit
+from proctor_site import dependency_audit
 from proctor_site.embedded.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,15 +64,17 @@ def service(*, vulnerable: str) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(("vulnerable", "status"), [("django", audit.VULNERABLE), ("no-such-package", audit.CLEAN)])
+@pytest.mark.parametrize(
+    ("vulnerable", "status"), [("django", dependency_audit.VULNERABLE), ("no-such-package", dependency_audit.CLEAN)]
+)
 def test_the_audit_fails_on_what_is_known(vulnerable: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     with service(vulnerable=vulnerable) as url:
-        assert audit.main(["--service", url]) == status
-    assert ("TEST-1" in capsys.readouterr().out) == (status == audit.VULNERABLE)
+        assert dependency_audit.main(["--service", url]) == status
+    assert ("TEST-1" in capsys.readouterr().out) == (status == dependency_audit.VULNERABLE)
 
 
 def test_that_nobody_could_be_asked_is_said_and_is_no_all_clear(capsys: pytest.CaptureFixture[str]) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}/v1/query"
-    assert audit.main(["--service", nowhere]) == audit.UNASKED
-    assert audit.main(["--service", nowhere, "--warn-if-unasked"]) == 0
+    assert dependency_audit.main(["--service", nowhere]) == dependency_audit.UNASKED
+    assert dependency_audit.main(["--service", nowhere, "--warn-if-unasked"]) == 0
     assert capsys.readouterr().err.count("NOT audited") == 2

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.alerts.certificates import Signed
+from tests.alerts.tls_front import join
 
 _SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 """What a PostgreSQL client sends first (protocol 3, SSLRequest); ``S`` invites it to TLS."""
@@ -39,17 +40,7 @@ class _Connection(socketserver.BaseRequestHandler):
                 self.server.context.wrap_socket(self.request, server_side=True) as outer,
                 socket.create_connection(self.server.behind) as inner,
             ):
-                threading.Thread(target=_copy, args=(inner, outer), daemon=True).start()
-                _copy(outer, inner)
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    for end in (source, target):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+                join(outer, inner)
 
 
 @contextmanager

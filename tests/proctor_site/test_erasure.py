@@ -39,7 +39,7 @@ from tests.factories import (
     make_template,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("evidence_dir")]
 
 EVERYTHING = (Candidate, Consent, Enrollment, FaceTemplate, DataKey, ExamSession, Detection, RuleState, Incident,
               Evidence, Alert, Delivery)  # fmt: skip
@@ -54,14 +54,6 @@ def organisation() -> Organisation:
 def client(organisation: Organisation) -> APIClient:
     _, raw = make_api_key(organisation)
     return APIClient(HTTP_AUTHORIZATION=f"Bearer {raw}")
-
-
-@pytest.fixture(autouse=True)
-def evidence_dir(settings: Any, tmp_path: Path) -> Path:
-    folder = tmp_path / "evidence"
-    options = settings.STORAGES["evidence"]["OPTIONS"] | {"location": folder}
-    settings.STORAGES = settings.STORAGES | {"evidence": settings.STORAGES["evidence"] | {"OPTIONS": options}}
-    return folder
 
 
 def watched(organisation: Organisation, name: str) -> ExamSession:
@@ -329,3 +321,20 @@ def test_who_enrols_anew_can_be_erased_anew(client: APIClient, organisation: Org
     everything = erase(client)
     assert everything["kind"] == "everything"
     assert erase(client, "enroll/ada") == everything
+
+
+def test_a_storage_that_is_away_holds_up_the_rest_and_the_key_is_gone(
+    client: APIClient, organisation: Organisation, evidence_dir: Path
+) -> None:
+    session = watched(organisation, "ada")
+    file = evidence_dir / Evidence.objects.get(session=session).storage_name
+    file.unlink()
+    (file / "inside").mkdir(parents=True)  # what cannot be removed, also by root
+
+    answer = client.delete("/api/v1/candidates/ada")
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+    assert not DataKey.objects.exists()
+    (file / "inside").rmdir()
+    erase(client)
+    assert not Candidate.objects.exists()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import threading
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,15 +27,7 @@ from tests.alerts import builders
 from tests.detection.builders import commit, frames
 from tests.factories import make_api_key, make_embedding, make_enrolled_candidate, make_organisation, make_session
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def evidence_dir(settings: Any, tmp_path: Path) -> Path:
-    folder = tmp_path / "evidence"
-    options = settings.STORAGES["evidence"]["OPTIONS"] | {"location": folder}
-    settings.STORAGES = settings.STORAGES | {"evidence": settings.STORAGES["evidence"] | {"OPTIONS": options}}
-    return folder
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("evidence_dir")]
 
 
 @pytest.fixture
@@ -160,3 +155,24 @@ async def test_an_error_comes_out_where_it_is_sent() -> None:
     assert await anext(pieces) == b"x"
     with pytest.raises(OSError, match="disk"):
         await anext(pieces)
+
+
+async def test_a_reader_who_goes_away_leaves_no_thread_waiting() -> None:
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as only:
+        loop.set_default_executor(only)
+        go_on = threading.Event()
+
+        def make() -> Any:
+            yield b"x"
+            go_on.wait()
+            yield b"y"
+
+        pieces = streamed(make)
+        assert await anext(pieces) == b"x"
+        reading = asyncio.ensure_future(anext(pieces))
+        await asyncio.sleep(0.1)  # until it waits
+        reading.cancel()
+        await asyncio.wait({reading})
+        go_on.set()
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 10) == "free"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,14 +29,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CANDIDATE = "marker-candidate-7f3a91c2"
 SESSION = "marker-session-5d0be7"
 EMBEDDING = np.frombuffer(b"PLANTED-EMBEDDING-MARKER-1234567" * 16, dtype="<f4")
-
-
-@pytest.fixture
-def storage_dir(settings: Any, tmp_path: Path) -> Path:
-    folder = tmp_path / "evidence"
-    options = settings.STORAGES["evidence"]["OPTIONS"] | {"location": folder}
-    settings.STORAGES = settings.STORAGES | {"evidence": settings.STORAGES["evidence"] | {"OPTIONS": options}}
-    return folder
 
 
 def database_files() -> Iterator[bytes]:
@@ -108,7 +99,7 @@ def organisation() -> Organisation:
 
 
 def test_no_marker_is_found_after_an_erasure(
-    organisation: Organisation, redis_client: redis.Redis, storage_dir: Path
+    organisation: Organisation, redis_client: redis.Redis, evidence_dir: Path
 ) -> None:
     jpeg = picture()
     candidate = make_candidate(organisation, CANDIDATE)
@@ -120,7 +111,7 @@ def test_no_marker_is_found_after_an_erasure(
     builders.apply(session, frames={"f1": (builders.ONSET, jpeg)})
     redis_client.set(frame_key(str(session.id), "f1"), jpeg, ex=60)
     assert candidate.data_key is not None
-    sealed = storage_dir / Evidence.objects.get().storage_name
+    sealed = evidence_dir / Evidence.objects.get().storage_name
     markers = {
         "embedding": EMBEDDING.tobytes(),
         "picture": jpeg[4000:4064],
@@ -132,7 +123,7 @@ def test_no_marker_is_found_after_an_erasure(
         "sealed picture": sealed.read_bytes()[-64:],
     }
 
-    assert found(markers, folder=storage_dir, client=redis_client) == {  # the search does find what is there
+    assert found(markers, folder=evidence_dir, client=redis_client) == {  # the search does find what is there
         "embedding": set(),
         "picture": {"redis"},
         "candidate": {"files", "dump"},
@@ -147,17 +138,17 @@ def test_no_marker_is_found_after_an_erasure(
     answer = APIClient(HTTP_AUTHORIZATION=f"Bearer {raw}").delete(f"/api/v1/candidates/{CANDIDATE}")
     assert answer.status_code == 200
 
-    left = found(markers, folder=storage_dir, client=redis_client)
+    left = found(markers, folder=evidence_dir, client=redis_client)
     assert {name: places for name, places in left.items() if places} == {}
 
 
-def test_the_search_would_find_a_plain_embedding(redis_client: redis.Redis, storage_dir: Path) -> None:
+def test_the_search_would_find_a_plain_embedding(redis_client: redis.Redis, evidence_dir: Path) -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE planted (content bytea)")
         cursor.execute("ALTER TABLE planted ALTER content SET STORAGE PLAIN")
         cursor.execute("INSERT INTO planted VALUES (%s)", [EMBEDDING.tobytes()])
         try:
             marker = {"embedding": EMBEDDING.tobytes()}
-            assert found(marker, folder=storage_dir, client=redis_client) == {"embedding": {"files", "dump"}}
+            assert found(marker, folder=evidence_dir, client=redis_client) == {"embedding": {"files", "dump"}}
         finally:
             cursor.execute("DROP TABLE planted")

@@ -20,7 +20,8 @@ from alerts import evidence
 from alerts.models import Alert, Delivery, DeliveryAttempt, Evidence, Incident, Notice
 from detection.models import Detection
 from detection.partitions import ensure_partitions
-from enrollment.models import Candidate, FaceTemplate
+from enrollment.galleries import candidate_protect, gallery_ensure
+from enrollment.models import Candidate, DuplicateSuspicion, FaceTemplate, ProtectedTemplate
 from proctor_site.retention import detections, rows
 from proctor_site.retention.report import Budget, Report
 from proctor_site.retention.run import retention_run
@@ -28,19 +29,11 @@ from sessions.holds import hold_lift, hold_place
 from sessions.models import ExamSession, RetentionPolicy
 from sessions.retention import CLASSES, days_kept
 from tests.alerts import builders
-from tests.factories import make_enrolled_candidate, make_exam, make_organisation, make_session
+from tests.factories import make_embedding, make_enrolled_candidate, make_exam, make_organisation, make_session
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("evidence_dir")]
 
 NOW = datetime(2033, 6, 15, 12, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def evidence_dir(settings: Any, tmp_path: Path) -> Path:
-    folder = tmp_path / "evidence"
-    options = settings.STORAGES["evidence"]["OPTIONS"] | {"location": folder}
-    settings.STORAGES = settings.STORAGES | {"evidence": settings.STORAGES["evidence"] | {"OPTIONS": options}}
-    return folder
 
 
 @pytest.fixture
@@ -282,6 +275,22 @@ def test_a_template_goes_when_its_candidate_neither_enrolled_nor_sat_an_exam_for
     assert DataKey.objects.count() == 2
     idle.refresh_from_db()
     assert idle.data_key is None
+
+
+def test_what_was_derived_of_a_template_goes_with_it(organisation: Organisation) -> None:
+    idle, fresh = (make_enrolled_candidate(organisation) for _ in range(2))
+    gallery = gallery_ensure(organisation=organisation, model="sface", dimensions=128)
+    for candidate in (idle, fresh):
+        candidate_protect(candidate, gallery=gallery, embedding=make_embedding(candidate.pk))
+    DuplicateSuspicion.objects.create(
+        organisation=organisation, candidate=fresh, other=idle, model="sface", similarity=1.0, comparison_score=0.9
+    )
+    FaceTemplate.objects.filter(candidate=idle).update(created_at=timezone.now() - timedelta(days=366))
+
+    retention_run()
+
+    assert list(ProtectedTemplate.objects.values_list("candidate_id", flat=True)) == [fresh.pk]
+    assert not DuplicateSuspicion.objects.exists()
 
 
 def test_the_data_key_stays_while_it_opens_a_picture(organisation: Organisation) -> None:

@@ -1,4 +1,4 @@
-"""``python -m proctor_site.audit``: ask a vulnerability service about every installed package, for ``make audit``.
+"""Ask a vulnerability service about every installed package, for ``make audit``.
 
 Status 0: nothing is known of any. 1: something is; it is printed. 75: nobody could be asked; with ``--warn-if-unasked``
 that is a warning and status 0, for a build that has no network.
@@ -23,7 +23,7 @@ TIMEOUT_S: Final = 600
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Audit, print what is known, and return the status."""
-    parser = argparse.ArgumentParser(prog="python -m proctor_site.audit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m proctor_site.dependency_audit", description=__doc__)
     parser.add_argument("--service", default=SERVICE, help="address of an OSV service")
     parser.add_argument("--warn-if-unasked", action="store_true")
     options = parser.parse_args(arguments)
