@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -98,7 +98,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         return self._export(request, entries, "jsonl")
 
     def _export(self, request: HttpRequest, entries: QuerySet[AuditEntry], form: str) -> StreamingHttpResponse:
-        """Send the entries, and write down in each of their logs that they were exported."""
+        """Send the entries, and write down in each of their logs that they were exported.
+
+        That entry, written first, is none of those chosen, even where every one was.
+        """
+        entries = entries.filter(pk__lte=entries.aggregate(last=Max("pk"))["last"] or 0)
         counts = dict(entries.order_by().values_list("organisation_id").annotate(n=Count("pk")))
         for organisation in Organisation.objects.filter(pk__in=counts):
             audit_write(

@@ -25,10 +25,10 @@ def build(model: Model, *, weight: Weight) -> ScrfdDetector:
 
 
 class ScrfdDetector(FaceDetector):
-    """Finds every face in a picture, one picture a run."""
+    """Finds every face in a picture, one picture a run; each is looked at once, a photograph or not."""
 
-    def detect_many(self, images: Sequence[Image], *, thorough: bool = False) -> list[list[Face]]:
-        """Find the faces of several pictures, as ``FaceDetector`` does; each is looked at once, ``thorough`` or not."""
+    def find(self, images: Sequence[Image], thorough: Sequence[bool]) -> list[list[Face]]:
+        """Find the faces of several pictures, as ``FaceDetector`` does."""
         return [self._detect_one(image) for image in images]
 
     def _detect_one(self, image: Image) -> list[Face]:

@@ -64,7 +64,7 @@ class FaceDetector:
         ``thorough`` is for photographs, of which there is only the one: small ones are enlarged, and those of tilted or
         lying heads turned, where nobody is certain. Landmarks are then from the *face's* right to its left.
         """
-        return self._find(images, [thorough] * len(images))
+        return self.find(images, [thorough] * len(images))
 
     def due(self, sample: VideoSample) -> bool:
         """Look at every frame."""
@@ -77,10 +77,14 @@ class FaceDetector:
         first frame the candidate must be found.
         """
         stills = [sample.job.previous_captured_at is None for sample in samples]
-        found = self._find([sample.job.frame.image for sample in samples], stills)
+        found = self.find([sample.job.frame.image for sample in samples], stills)
         return [_measure(sample, faces) for sample, faces in zip(samples, found, strict=True)]
 
-    def _find(self, images: Sequence[Image], thorough: Sequence[bool]) -> list[list[Face]]:
+    def find(self, images: Sequence[Image], thorough: Sequence[bool]) -> list[list[Face]]:
+        """Find the faces of several pictures; ``thorough`` says of each what ``detect_many`` says of all.
+
+        What another network's detector has of its own.
+        """
         found = yunet.find(self._model, images, MAX_SIDE)
         self._again(images, found, unless=_CERTAIN, prepare=lambda image: image)
         self._again(images, found, unless=_POSSIBLE, prepare=_toned)
