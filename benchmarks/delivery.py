@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import psutil
 
-from benchmarks import bed, kafka_sink, webhook_sink
+from benchmarks import bed, grpc_sink, kafka_sink, webhook_sink
 
 
 class Sink(Protocol):
@@ -35,8 +35,9 @@ class Sink(Protocol):
 SINKS: Mapping[str, Callable[[], AbstractContextManager[Sink]]] = {
     "webhook": webhook_sink.running,
     "kafka": kafka_sink.running,
+    "grpc": grpc_sink.running,
 }
-BUDGET_PER_S = {"webhook": 300, "kafka": 3000}
+BUDGET_PER_S = {"webhook": 300, "kafka": 3000, "grpc": 300}
 BUDGET_P95_S = 0.5
 RATE_PER_S = 50
 SUBSCRIBERS, RATE_TO_ALL_PER_S = 20, 5
