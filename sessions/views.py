@@ -25,6 +25,7 @@ from sessions.browser import browser_events_send
 from sessions.challenges import challenge_begin
 from sessions.check_in_serializers import ChallengeBegunSerializer
 from sessions.models import ExamSession, as_uuid
+from sessions.page_event_serializers import PageEventsSerializer, PageEventsTakenSerializer
 from sessions.policies import accommodations_set, policy_default
 from sessions.selectors import session_find, sessions_list
 from sessions.services import session_end, session_enroll, session_start
@@ -197,8 +198,8 @@ class SessionEventsView(APIView):
         "a challenge is asked for from now on. The answer comes as soon as the queue has it; on 503 send the same "
         "again: told twice counts once.",
         tags=["sessions"],
-        request=serializers.PageEventsSerializer,
-        responses={202: serializers.PageEventsTakenSerializer}
+        request=PageEventsSerializer,
+        responses={202: PageEventsTakenSerializer}
         | problem_responses(
             "session_unknown",
             "session_ended",
@@ -212,10 +213,10 @@ class SessionEventsView(APIView):
     def post(self, request: Request, session_id: str) -> Response:
         """Take what the exam's page tells of itself."""
         session = _session_of(request, session_id)
-        body = serializers.PageEventsSerializer(data=request.data)
+        body = PageEventsSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         accepted = browser_events_send(session=session, **body.validated_data)
-        return Response(serializers.PageEventsTakenSerializer({"accepted": accepted}).data, status=202)
+        return Response(PageEventsTakenSerializer({"accepted": accepted}).data, status=202)
 
 
 class VerifyView(APIView):

@@ -133,7 +133,7 @@ class TestSearch:
             gallery = gallery_of(organisation)
             cursor.execute(
                 f"EXPLAIN SELECT 1 FROM {galleries.TABLE} WHERE gallery_id = {gallery.pk} "
-                f"ORDER BY embedding::vector(128) <#> '{np.zeros(128).tolist()}'::vector LIMIT 1"
+                f"ORDER BY embedding::halfvec(128) <#> '{np.zeros(128).tolist()}'::halfvec LIMIT 1"
             )
             assert f"{partition_name(gallery)}_hnsw" in "".join(row[0] for row in cursor.fetchall())
 
