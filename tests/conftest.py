@@ -17,6 +17,7 @@ import django
 import pytest
 import redis
 from celery.signals import setup_logging
+from django.test import TransactionTestCase
 
 from proctor_site.embedded import Services
 from proctor_site.embedded.postgres import sweep_reachable
@@ -74,6 +75,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @setup_logging.connect
 def _leave_logging_alone(**_: object) -> None:
     """Keep Celery workers that run inside the tests from turning the root logger down for all tests after them."""
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Have the rows that migrations made put back after each test that commits."""
+    from tests.pristine import Pristine  # its models want the settings
+
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
+        pristine = Pristine.take()
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _: pristine.restore())
+        yield
 
 
 @pytest.fixture(scope="session")
