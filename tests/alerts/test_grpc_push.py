@@ -215,7 +215,7 @@ def test_a_name_with_a_dead_address_and_a_living_one_is_reached(
         "grpc://93.184.216.34", "grpc://93.184.216.34:0", "grpc://93.184.216.34:70000", "grpc://:50051", "grpc://",
         "grpc://user:secret@93.184.216.34:1", "grpc://93.184.216.34:1/path", "grpc://93.184.216.34:1?a=b",
         "grpc://93.184.216.34 :1", "grpc://93.184.216.34:1\n", "grpc://[1.2.3:1", "grpc://" + "a" * 70 + ".example:1",
-        "dns:///93.184.216.34:1", "unix:/run/redis.sock", "",
+        "grpc://a..example:1", "dns:///93.184.216.34:1", "unix:/run/redis.sock", "",
     ],
 )  # fmt: skip
 def test_addresses_that_alerts_never_go_to_are_refused(address: str) -> None:
