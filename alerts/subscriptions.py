@@ -178,13 +178,19 @@ def event_types_check(event_types: Sequence[str]) -> None:
 def secret_choose(transport: str, secret: str | None, signature: str = signing.Kind.HMAC) -> str:
     """Return the given secret, or else a new one; empty where the transport has none.
 
-    Raises ``Problem`` (``secret_invalid``) for one of the wrong shape, or given to a transport that has none.
+    Raises ``Problem`` (``secret_invalid``) for one of the wrong shape, or of a kind that the transport has no use for.
     """
-    if not TRANSPORTS[transport].HAS_SECRET:
+    kinds = TRANSPORTS[transport].SECRETS
+    if not kinds:
         if secret:
             raise Problem("secret_invalid", f"Subscriptions by {transport} have no secret.")
         return ""
-    return secret_check(secret) if secret is not None else signing.secret_create(signing.Kind(signature))
+    if (signing.Kind(signature) if secret is None else signing.kind_of(secret_check(secret))) not in kinds:
+        raise Problem(
+            "secret_invalid",
+            f"By {transport} the receiver is shown the secret itself, which no private key is meant for: use whsec_.",
+        )
+    return signing.secret_create(signing.Kind(signature)) if secret is None else secret
 
 
 def secret_check(secret: str) -> str:

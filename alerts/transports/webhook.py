@@ -16,7 +16,7 @@ from alerts import addresses, guarded, signing
 from alerts.outgoing import EXCERPT_BYTES, Answer, Outgoing, Result, TransportError, in_order, timed
 
 MAX_BATCH = 8
-HAS_SECRET = True
+SECRETS = frozenset(signing.Kind)
 _UNWRITABLE = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
 """What a URL never holds unescaped (RFC 3986)."""
 USER_AGENT = "SD-Proctor-Webhook/1.0"
