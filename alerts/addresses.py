@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import queue
+import re
 import socket
 import threading
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ _NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "2001:db8::/32"
 """The withdrawn 6to4 relays, and documentation: not every Python knows them as not global."""
 _CLOUD_METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 """Answers only inside a cloud although the address is public (Azure's). The others are link-local or private."""
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+"""A part of a host name. Underscores stand in names of containers, though not in those of the public DNS."""
+_NAME_LENGTH = 253
 
 
 class AddressRefusedError(Exception):
@@ -78,6 +82,33 @@ def _is_special(address: Address) -> bool:
     if address.is_multicast or address.is_reserved or address.is_unspecified or address in _CLOUD_METADATA:
         return True
     return any(address in network for network in _NOT_PUBLIC)
+
+
+def host_in_ascii(host: str) -> str:
+    """Return a host's name as it is looked up, IPv6 without brackets.
+
+    Raises ``AddressRefusedError`` for what can be no name, whoever is asked: one that only does not resolve passes.
+    """
+    if _literal(host) is not None:
+        return host.strip("[]")
+    try:
+        name = host.encode("idna").decode()
+    except UnicodeError:  # a label too long or empty, or characters that no name has
+        name = ""
+    labels = name.removesuffix(".").split(".")
+    numbers = labels[-1].isdigit() and not _is_number(name)
+    if len(name) > _NAME_LENGTH or numbers or not all(_LABEL.fullmatch(label) for label in labels):
+        raise AddressRefusedError(f"{host[:_NAME_LENGTH]} can be no host's name.")
+    return name
+
+
+def _is_number(name: str) -> bool:
+    """Tell whether the system takes a name for an IPv4 address, written in one of the old ways."""
+    try:
+        socket.inet_aton(name)
+    except OSError:
+        return False
+    return True
 
 
 def resolve(host: str, port: int, *, timeout_s: float) -> list[str]:

@@ -34,6 +34,9 @@ class SessionConsumer(LiveConsumer):
     _watch: Watch
     _viewer: Viewer
 
+    def _read_wishes(self) -> None:
+        live_access.parameters(self.scope, known=("after",))
+
     async def _serve(self) -> None:
         self._noted = asyncio.Event()
         self._look = True

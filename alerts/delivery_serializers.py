@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from alerts.deliveries import Wanted
 from alerts.models import Delivery, DeliveryAttempt
+from alerts.subscriptions import event_types_check
 
 PAGE = 50
 PAGE_MOST = 200
@@ -23,6 +24,14 @@ class WantedSerializer(serializers.Serializer[Any]):
     event_id = serializers.UUIDField(required=False)
     since = serializers.DateTimeField(required=False, help_text="Alerts written at this time or later.")
     until = serializers.DateTimeField(required=False, help_text="Alerts written before this time.")
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what can find nothing: a kind that there is not, a time that ends before it begins."""
+        if "event_type" in given:
+            event_types_check([given["event_type"]])
+        if "since" in given and "until" in given and given["until"] <= given["since"]:
+            raise serializers.ValidationError({"until": ["It must be later than since."]})
+        return given
 
     def wanted(self) -> Wanted:
         """Return what was asked for."""

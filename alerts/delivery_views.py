@@ -60,7 +60,7 @@ class DeliveriesView(_SubscriptionsView):
         operation_id="delivery_list",
         summary="List deliveries",
         parameters=[DeliveryQuerySerializer],
-        responses={200: DeliveryListSerializer} | problem_responses("request_invalid"),
+        responses={200: DeliveryListSerializer} | problem_responses("request_invalid", "event_type_unknown"),
     )
     def get(self, request: Request) -> Response:
         """List the deliveries that are asked for, the newest first."""
@@ -130,7 +130,7 @@ class DeliveriesResendView(_SubscriptionsView):
         operation_id="deliveries_resend",
         summary="Send deliveries again, by event or by time",
         request=WantedSerializer,
-        responses={202: ResentSerializer} | problem_responses("range_missing", body=True),
+        responses={202: ResentSerializer} | problem_responses("range_missing", "event_type_unknown", body=True),
     )
     def post(self, request: Request) -> Response:
         """Queue again what is named by event, time, session or subscription; without `state`, what is parked.

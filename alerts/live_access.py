@@ -7,7 +7,7 @@ the admin's own login cookie together with an Origin of ours. Never in the addre
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -90,7 +90,7 @@ class Knock:
 
 def read(scope: Mapping[str, Any]) -> Knock:
     """Take a connection's credentials and wishes."""
-    query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+    query = _query(scope)
     offered = list(scope.get("subprotocols", ()))
     bearers = [name for name in offered if name.startswith(BEARER)]
     user = scope.get("user")
@@ -109,13 +109,36 @@ def read(scope: Mapping[str, Any]) -> Knock:
 
 def refuse_query_secrets(scope: Mapping[str, Any]) -> None:
     """Raise ``RefusalError`` when the address carries a token."""
-    query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
-    if any(name.lower() in _SECRETS_IN_QUERY for name in query):
-        raise RefusalError(
-            Close.BAD_REQUEST,
+    if any(name.lower() in _SECRETS_IN_QUERY for name in _query(scope)):
+        raise bad_request(
             "token_in_query",
             "A token does not belong into the address. Send it as header or as subprotocol bearer.<token>.",
         )
+
+
+def parameters(
+    scope: Mapping[str, Any], *, known: Sequence[str], repeatable: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """Return what the address asks for; raise ``RefusalError`` for what is not known, or given twice and means one.
+
+    A misspelt ``after`` that nobody minds would cost the client its alerts.
+    """
+    query = _query(scope)
+    if unknown := sorted(query.keys() - set(known)):
+        said = f"Not a parameter: {', '.join(unknown)}."
+        raise bad_request("parameter_unknown", said, unknown=unknown, known=list(known))
+    if repeated := sorted(name for name, values in query.items() if len(values) > 1 and name not in repeatable):
+        raise bad_request("parameter_invalid", f"Give {repeated[0]} once.")
+    return query
+
+
+def _query(scope: Mapping[str, Any]) -> dict[str, list[str]]:
+    return parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+
+
+def bad_request(code: str, detail: str, **members: Any) -> RefusalError:
+    """Word the refusal of an address that cannot be meant."""
+    return RefusalError(Close.BAD_REQUEST, code, detail, **members)
 
 
 def _header(scope: Mapping[str, Any], name: bytes) -> str | None:

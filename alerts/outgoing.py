@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from alerts.signing import Kind
+
 EXCERPT_BYTES = 1024
 """How much of an answer is read and kept."""
 
@@ -92,6 +94,7 @@ def timed(result: Result, duration_s: float) -> Result:
 class Transport(Protocol):
     """A way to deliver. ``check`` raises ``AddressRefusedError`` for an address that can never be delivered to.
 
+    ``SECRETS`` are the kinds of secret that it has a use for.
     ``send`` takes up to ``MAX_BATCH`` alerts for one address, those of one session in their order, and returns what
     came of each in the same order. It raises for nothing that the subscriber did. After a failed alert the later ones
     of its session are not sent but returned as ``held``. It is called from several threads at once and returns within
@@ -99,7 +102,7 @@ class Transport(Protocol):
     """
 
     MAX_BATCH: int
-    HAS_SECRET: bool
+    SECRETS: frozenset[Kind]
 
     def check(self, address: str) -> None: ...
 

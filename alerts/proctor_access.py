@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 from django.core.validators import slug_re
 
 from accounts.auth import is_api_key
 from accounts.models import Organisation, User
 from accounts.problems import Problem
-from alerts.live_access import Close, Knock, RefusalError, key_organisation, nobody, signed_in
+from alerts.live_access import Close, Knock, RefusalError, bad_request, key_organisation, nobody, parameters, signed_in
 from alerts.stream import Filters
 from alerts.subscriptions import event_types_check
 from enrollment.models import is_external_id
 
 PARAMETERS: Final = ("after", "exam_id", "event_type", "organisation")
+_FILTERS: Final = ("exam_id", "event_type")
 MOST_VALUES: Final = 100
 """Values of a repeated parameter."""
 
@@ -40,29 +40,21 @@ class Proctor:
 
 def wishes(scope: Mapping[str, Any]) -> Wishes:
     """Read the filters from the address; raise ``RefusalError`` for what cannot be meant."""
-    query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
-    if unknown := sorted(set(query) - set(PARAMETERS)):
-        raise _bad("parameter_unknown", f"Not a parameter: {', '.join(unknown)}.", unknown=unknown, known=[*PARAMETERS])
-    if repeated := sorted(name for name in ("after", "organisation") if len(query.get(name, [])) > 1):
-        raise _bad("parameter_invalid", f"Give {repeated[0]} once.")
-    exam_ids, event_types = (list(dict.fromkeys(query.get(name, []))) for name in ("exam_id", "event_type"))
+    query = parameters(scope, known=PARAMETERS, repeatable=_FILTERS)
+    exam_ids, event_types = (list(dict.fromkeys(query.get(name, []))) for name in _FILTERS)
     if max(len(exam_ids), len(event_types)) > MOST_VALUES:
-        raise _bad("parameter_invalid", f"Give exam_id and event_type at most {MOST_VALUES} times each.")
+        raise bad_request("parameter_invalid", f"Give exam_id and event_type at most {MOST_VALUES} times each.")
     wrong = [name for name in exam_ids if not name or not is_external_id(name)]
     if wrong:
-        raise _bad("parameter_invalid", f"'{wrong[0][:128]}' cannot be an exam's id.")
+        raise bad_request("parameter_invalid", f"'{wrong[0][:128]}' cannot be an exam's id.")
     try:
         event_types_check(event_types)
     except Problem as problem:
-        raise _bad(problem.code, problem.detail, **problem.members) from None
+        raise bad_request(problem.code, problem.detail, **problem.members) from None
     organisation = query.get("organisation", [None])[0]
     if organisation is not None and not slug_re.fullmatch(organisation):
-        raise _bad("parameter_invalid", "organisation is no slug.")
+        raise bad_request("parameter_invalid", "organisation is no slug.")
     return Wishes(Filters(exam_ids=tuple(exam_ids), event_types=tuple(event_types)), organisation)
-
-
-def _bad(code: str, detail: str, **members: Any) -> RefusalError:
-    return RefusalError(Close.BAD_REQUEST, code, detail, **members)
 
 
 def admit(knock: Knock, asked: Wishes) -> Proctor:

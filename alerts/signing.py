@@ -43,6 +43,11 @@ def secret_create(kind: Kind = Kind.HMAC) -> str:
     return prefix + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
+def kind_of(secret: str) -> Kind:
+    """Return how a secret of the right form signs."""
+    return Kind.ED25519 if secret.startswith(PRIVATE_PREFIX) else Kind.HMAC
+
+
 def secret_check(secret: str) -> None:
     """Raise ``SecretInvalidError`` unless the secret has the form of one of the kinds."""
     _private_key(secret) if secret.startswith(PRIVATE_PREFIX) else _symmetric_key(secret)

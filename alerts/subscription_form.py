@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -13,8 +15,7 @@ from unfold.widgets import (
 
 from accounts.problems import Problem
 from alerts.models import Subscription
-from alerts.subscriptions import EVENT_TYPES, address_check, secret_check, secret_choose, secret_set
-from alerts.transports import TRANSPORTS
+from alerts.subscriptions import EVENT_TYPES, address_check, secret_choose, secret_set
 from enrollment.models import EXTERNAL_ID
 
 
@@ -50,10 +51,6 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
         widgets = {"exam_ids": UnfoldAdminTextInputWidget}
         help_texts = {"exam_ids": "Separated by commas. None: all."}
 
-    def clean_new_secret(self) -> str:
-        secret: str = self.cleaned_data["new_secret"]
-        return self._checked(secret_check, secret) if secret else ""
-
     def clean_exam_ids(self) -> list[str]:
         exam_ids: list[str] = self.cleaned_data["exam_ids"] or []
         for exam_id in exam_ids:
@@ -63,21 +60,19 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
         transport = given.get("transport") or self.instance.transport
-        if "url" in given and transport:
-            try:
-                address_check(transport, given["url"])
-            except Problem as problem:
-                self.add_error("url", problem.detail)
-        if given.get("new_secret") and transport and not TRANSPORTS[transport].HAS_SECRET:
-            self.add_error("new_secret", f"Subscriptions by {transport} have no secret.")
+        if transport:
+            if "url" in given:
+                self._check("url", partial(address_check, transport, given["url"]))
+            if given.get("new_secret"):
+                self._check("new_secret", partial(secret_choose, transport, given["new_secret"]))
         return given
 
-    def _checked(self, check: Any, value: str) -> str:
+    def _check(self, field: str, check: Callable[[], object]) -> None:
+        """Show beside the field what the check finds wrong."""
         try:
-            checked: str = check(value)
+            check()
         except Problem as problem:
-            raise forms.ValidationError(problem.detail) from None
-        return checked
+            self.add_error(field, problem.detail)
 
     def sealed(self, subscription: Subscription) -> Subscription:
         """Return the row with its secret: the given one, a generated one if it is new, else the one it has."""

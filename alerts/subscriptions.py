@@ -22,8 +22,10 @@ from detection.engine.policy import EventType
 
 PURPOSE = "alerts.Subscription.sealed_secret"
 PURPOSE_PREVIOUS = "alerts.Subscription.sealed_previous_secret"
-EVENT_TYPES = (*(event.value for event in EventType), *NOTICE_TYPES)
-"""What a filter can name."""
+ALERT_TYPES = tuple(event.value for event in EventType)
+"""What a filter of alerts alone can name."""
+EVENT_TYPES = (*ALERT_TYPES, *NOTICE_TYPES)
+"""What a filter of all that is told can name."""
 OVERLAP = timedelta(hours=24)
 OVERLAP_MOST = timedelta(days=30)
 _RUNTIME = frozenset({
@@ -167,24 +169,32 @@ def address_check(transport: str, url: str) -> None:
         raise Problem("address_refused", str(error)) from None
 
 
-def event_types_check(event_types: Sequence[str]) -> None:
-    """Raise ``Problem`` (``event_type_unknown``) naming what is not an event type."""
-    unknown = [name for name in event_types if name not in EVENT_TYPES]
+def event_types_check(event_types: Sequence[str], *, known: Sequence[str] = EVENT_TYPES) -> None:
+    """Raise ``Problem`` (``event_type_unknown``) naming what is not an event type, or none of those that are known."""
+    unknown = [name for name in event_types if name not in known]
     if unknown:
-        known = list(EVENT_TYPES)
-        raise Problem("event_type_unknown", f"Not an event type: {', '.join(unknown)}.", unknown=unknown, known=known)
+        wrong = [name for name in unknown if name not in EVENT_TYPES]
+        said = "Not an event type" if wrong else "Notices go to subscriptions and sockets, not with the alerts"
+        detail = f"{said}: {', '.join(wrong or unknown)}."
+        raise Problem("event_type_unknown", detail, unknown=unknown, known=list(known))
 
 
 def secret_choose(transport: str, secret: str | None, signature: str = signing.Kind.HMAC) -> str:
     """Return the given secret, or else a new one; empty where the transport has none.
 
-    Raises ``Problem`` (``secret_invalid``) for one of the wrong shape, or given to a transport that has none.
+    Raises ``Problem`` (``secret_invalid``) for one of the wrong shape, or of a kind that the transport has no use for.
     """
-    if not TRANSPORTS[transport].HAS_SECRET:
+    kinds = TRANSPORTS[transport].SECRETS
+    if not kinds:
         if secret:
             raise Problem("secret_invalid", f"Subscriptions by {transport} have no secret.")
         return ""
-    return secret_check(secret) if secret is not None else signing.secret_create(signing.Kind(signature))
+    if (signing.Kind(signature) if secret is None else signing.kind_of(secret_check(secret))) not in kinds:
+        raise Problem(
+            "secret_invalid",
+            f"By {transport} the receiver is shown the secret itself, which no private key is meant for: use whsec_.",
+        )
+    return signing.secret_create(signing.Kind(signature)) if secret is None else secret
 
 
 def secret_check(secret: str) -> str:

@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_datetime
 
 from accounts.models import Organisation
 from accounts.problems import Problem
-from alerts.subscriptions import event_types_check
+from alerts.subscriptions import ALERT_TYPES, event_types_check
 from sessions.models import ExamSession
 from sessions.selectors import session_find
 
@@ -41,7 +41,7 @@ def session(owner: Organisation, name: str) -> ExamSession:
 def event_types(names: list[str]) -> tuple[str, ...]:
     """Return the event types; raise ``CommandError`` naming those that are none."""
     try:
-        event_types_check(names)
+        event_types_check(names, known=ALERT_TYPES)
     except Problem as problem:
         raise CommandError(problem.detail) from None
     return tuple(names)

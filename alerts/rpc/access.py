@@ -16,7 +16,7 @@ from accounts.problems import Problem
 from alerts import stream
 from alerts.rpc import alerts_pb2
 from alerts.stream import EventUnknownError, Filters
-from alerts.subscriptions import event_types_check
+from alerts.subscriptions import ALERT_TYPES, event_types_check
 from sessions.selectors import session_find
 
 CODE_KEY: Final = "sdproctor-code"
@@ -123,7 +123,7 @@ def _filters(organisation: Organisation, request: alerts_pb2.SubscribeRequest) -
     if any("\x00" in name for name in (request.session_id, *request.exam_ids)):
         raise RefusalError("request_invalid", "Names hold no null characters.")
     try:
-        event_types_check(request.event_types)
+        event_types_check(request.event_types, known=ALERT_TYPES)
         session = session_find(organisation=organisation, session_id=request.session_id) if request.session_id else None
     except Problem as problem:
         raise RefusalError(problem.code, problem.detail) from None

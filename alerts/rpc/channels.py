@@ -52,14 +52,13 @@ def parse(address: str) -> Place:
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
-        name = host if host is None or ":" in host else host.encode("idna").decode()
-    except (ValueError, UnicodeError):
+    except ValueError:
         raise addresses.AddressRefusedError(f"{FORM}.") from None
-    if parts.scheme not in ("grpc", "grpcs") or not name or not port or not address.isprintable() or " " in address:
+    if parts.scheme not in ("grpc", "grpcs") or not host or not port or not address.isprintable() or " " in address:
         raise addresses.AddressRefusedError(f"{FORM}.")
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise addresses.AddressRefusedError(f"{FORM}, without path, user name or password.")
-    return Place(name, port, parts.scheme == "grpcs")
+    return Place(addresses.host_in_ascii(host), port, parts.scheme == "grpcs")
 
 
 def resolve(place: Place) -> list[str]:

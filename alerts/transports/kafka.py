@@ -21,9 +21,10 @@ from alerts import kafka_config, kafka_producer
 from alerts.addresses import AddressRefusedError, TransportUnavailableError
 from alerts.kafka_producer import Record, Report
 from alerts.outgoing import Answer, Outgoing, Result, TransportError
+from alerts.signing import Kind
 
 MAX_BATCH = 500
-HAS_SECRET = False
+SECRETS: frozenset[Kind] = frozenset()
 SPECVERSION = "1.0"
 TYPE_PREFIX = "sdproctor."
 START_UNTIL_S = 20.0

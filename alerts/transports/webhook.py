@@ -16,7 +16,7 @@ from alerts import addresses, guarded, signing
 from alerts.outgoing import EXCERPT_BYTES, Answer, Outgoing, Result, TransportError, in_order, timed
 
 MAX_BATCH = 8
-HAS_SECRET = True
+SECRETS = frozenset(signing.Kind)
 _UNWRITABLE = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
 """What a URL never holds unescaped (RFC 3986)."""
 USER_AGENT = "SD-Proctor-Webhook/1.0"
@@ -40,12 +40,16 @@ def check(address: str) -> None:
         port = parts.port
     except ValueError as error:
         raise addresses.AddressRefusedError(f"The address cannot be read: {error}.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or _UNWRITABLE.search(address):
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise addresses.AddressRefusedError("The address must be http:// or https:// and name a host.")
+    if _UNWRITABLE.search(address) or not address.isprintable():
+        raise addresses.AddressRefusedError("The address holds a character that a URL must escape, such as a space.")
+    if port == 0:
+        raise addresses.AddressRefusedError("The address names port 0, on which nobody listens.")
     if parts.username is not None or parts.password is not None:
         raise addresses.AddressRefusedError("The address must not carry a user name or password.")
     try:
-        addresses.resolve(parts.hostname, port or 443, timeout_s=guarded.CONNECT_TIMEOUT_S)
+        addresses.resolve(addresses.host_in_ascii(parts.hostname), port or 443, timeout_s=guarded.CONNECT_TIMEOUT_S)
     except addresses.NameUnresolvedError:
         return
 

@@ -87,7 +87,7 @@ def test_a_secret_of_the_wrong_shape_is_422(client: APIClient, secret: str) -> N
 @pytest.mark.parametrize(
     "url",
     ["http://127.0.0.1/hook", "http://localhost:9/", "http://[::1]/", "http://169.254.169.254/latest", "https://10.1.2.3/",
-     "ftp://93.184.216.34/", "nonsense", "https://user:pw@93.184.216.34/", "http://[::ffff:10.0.0.1]/"],
+     "ftp://93.184.216.34/", "nonsense", "https://a..example/", "https://user:pw@93.184.216.34/", "http://[::ffff:10.0.0.1]/"],
 )  # fmt: skip
 def test_an_address_that_is_malformed_or_private_is_422(client: APIClient, url: str) -> None:
     answer = post(client, url=url)

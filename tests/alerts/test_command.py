@@ -105,6 +105,7 @@ def test_what_tail_cannot_follow_is_said_in_a_sentence(session: ExamSession) -> 
     assert refusal("tail", "--organisation", "none") == "There is no organisation 'none'."
     assert refusal("tail", "--session", "none") == "The organisation 'default' has no session 'none'."
     assert refusal("tail", "--event-type", "NO_FACES") == "Not an event type: NO_FACES."
+    assert "not with the alerts: DELIVERY_PARKED" in refusal("tail", "--event-type", "DELIVERY_PARKED")
     Alert.objects.all().delete()
     assert refusal("tail", "--once", "--after", first.event_id).endswith("No alert is kept.")
 

@@ -115,7 +115,7 @@ def differences(old: Any, new: Any, at: str = "$") -> list[str]:
         place = f"{at}.{key}"
         if key in ("properties", "$defs"):
             found += _members(old[key], new.get(key, {}), place, closed=old.get("additionalProperties") is False)
-        elif key in ("enum", "required"):
+        elif key in ("enum", "required") or (key, at) == ("oneOf", "$"):  # kinds of message may be added
             gone = [name for name in old[key] if name not in new.get(key, [])]
             found += [f"{place}: {name} is gone" for name in gone]
         elif key == "const" and at.endswith(".schema_version"):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from websockets.asyncio.client import ClientConnection, connect
 
 from accounts.api_keys import api_key_create
@@ -17,7 +19,7 @@ from alerts.samples import sample_send
 from alerts.subscriptions import subscription_create
 from detection.announce import summary
 from detection.engine.policy import EventType
-from sessions.models import ExamSession
+from sessions.models import Challenge, ExamSession
 from tests.alerts import builders, contract, kafka_peers
 from tests.alerts.builders import on_db
 from tests.alerts.receiver import Receiver
@@ -43,6 +45,22 @@ def headers(session: ExamSession) -> dict[str, str]:
 def measures() -> dict[str, Any]:
     """What the workers broadcast of a frame and a window of sound."""
     return {"type": "detections", "data": summary([frame(1.5, similarity=0.91), sound(1.0, share=0.25)])}
+
+
+@on_db
+def check_in(session: ExamSession) -> None:
+    """Begin a challenge of which one movement has been seen, and wake the session's sockets."""
+    steps = [
+        {"prompt": "turn_left", "result": "done", "shown_at": 1_790_000_000.0, "done_at": 1_790_000_001.234567},
+        {"prompt": "look_up", "result": "open", "shown_at": None, "done_at": None},
+    ]
+    Challenge.objects.create(
+        organisation=session.organisation,
+        session=session,
+        expires_at=timezone.now() + timedelta(seconds=40),
+        steps=steps,
+    )
+    services.broadcast(session.id, {"type": "state", "data": {}})
 
 
 async def hear_until(client: ClientConnection, kinds: set[str]) -> list[dict[str, Any]]:
@@ -74,6 +92,8 @@ async def test_everything_that_sockets_say_is_in_the_contract(
         ):
             heard["session"] += await hear_until(of_one, {"state"})
             heard["proctor"] += await hear_until(of_all, {"ready", "session"})
+            await check_in(session)
+            heard["session"] += await hear_until(of_one, {"challenge"})
             opened = builders.change(EventType.FACE_MISMATCH)
             await apply(session, opened, frames={"f1": (builders.ONSET, builders.jpeg())})
             await apply(session, builders.closing(opened))

@@ -98,11 +98,22 @@ def test_a_delivery_shows_every_try(owner: Organisation, client: APIClient, rece
 
 
 @pytest.mark.parametrize(
-    "query", [{"state": "lost"}, {"subscription_id": "x"}, {"since": "yesterday"}, {"limit": 0}, {"limit": 1000}]
-)
+    "query",
+    [
+        {"state": "lost"}, {"subscription_id": "x"}, {"since": "yesterday"}, {"limit": 0}, {"limit": 1000},
+        {"since": "2026-09-21T12:00:00Z", "until": "2026-09-21T08:00:00Z"},
+    ],
+)  # fmt: skip
 def test_a_question_that_makes_no_sense_is_400(client: APIClient, query: dict[str, Any]) -> None:
     answer = client.get(DELIVERIES, query)
     assert (answer.status_code, answer.json()["code"]) == (400, "request_invalid")
+
+
+def test_a_kind_of_event_that_there_is_not_is_named_and_not_just_not_found(client: APIClient) -> None:
+    for answer in (client.get(DELIVERIES, {"event_type": "PHONES"}), resend(client, event_type="PHONES")):
+        assert (answer.status_code, answer.json()["code"]) == (422, "event_type_unknown")
+        assert answer.json()["unknown"] == ["PHONES"]
+    assert found(client, event_type="DELIVERY_PARKED") == []
 
 
 def test_deliveries_of_others_are_unknown(owner: Organisation, client: APIClient) -> None:

@@ -12,13 +12,13 @@ import grpc
 import pytest
 
 from accounts.problems import Problem
-from alerts import addresses, delivery, payload
+from alerts import addresses, delivery, payload, signing
 from alerts.addresses import AddressRefusedError
 from alerts.models import Delivery
 from alerts.outgoing import Answer, Outgoing, Result, TransportError
 from alerts.rpc import alerts_pb2
 from alerts.rpc.channels import CHANNELS
-from alerts.subscriptions import subscription_create
+from alerts.subscriptions import secret_rotate, subscription_create, subscription_update
 from alerts.transports import grpc as transport
 from proctor_site.embedded.ports import free_port
 from tests.alerts import builders
@@ -70,6 +70,47 @@ def test_an_alert_is_delivered_with_the_secret_as_bearer(grpc_receiver: GrpcRece
     assert grpc_receiver.metadata[0]["authorization"] == "Bearer whsec_new"
     transport.send([outgoing(message.address, secrets=())])
     assert "authorization" not in grpc_receiver.metadata[1]
+
+
+def test_while_a_secret_is_changed_receivers_that_know_either_are_delivered_to(grpc_receiver: GrpcReceiver) -> None:
+    known: list[str] = []
+
+    def require_known(alert: alerts_pb2.Alert, context: grpc.ServicerContext) -> str:
+        if dict(context.invocation_metadata())["authorization"] not in known:
+            context.abort(Code.UNAUTHENTICATED, "another secret")
+        return ""
+
+    grpc_receiver.behaviour = require_known
+    address = f"grpc://127.0.0.1:{grpc_receiver.port}"
+    for secret, calls in (("Bearer whsec_old", 2), ("Bearer whsec_new", 1)):
+        known[:] = [secret]
+        grpc_receiver.got.clear()
+        batch = [outgoing(address) for _ in range(3)]
+        assert all(isinstance(result, Answer) for result in transport.send(batch))
+        assert len(grpc_receiver.got) == calls * len(batch)
+
+    known[:] = ["Bearer whsec_another"]
+    grpc_receiver.got.clear()
+    assert failure(transport.send([outgoing(address)])[0]).excerpt == "another secret"
+    assert len(grpc_receiver.got) == 2
+
+
+def test_a_private_key_is_no_secret_to_show(settings: Any) -> None:
+    """The receiver would be shown it as it is, and could sign with it."""
+    owner = builders.organisation()
+    subscription, _ = subscription_create(organisation=owner, transport="grpc", url="grpc://127.0.0.1:50051")
+    private = signing.secret_create(signing.Kind.ED25519)
+    for attempt in (
+        lambda: subscription_create(organisation=owner, transport="grpc", url="grpc://127.0.0.1:1", secret=private),
+        lambda: subscription_create(
+            organisation=owner, transport="grpc", url="grpc://127.0.0.1:1", signature="ed25519"
+        ),
+        lambda: subscription_update(subscription=subscription, secret=private),
+        lambda: secret_rotate(subscription=subscription, signature="ed25519"),
+    ):
+        with pytest.raises(Problem, match="private key") as problem:
+            attempt()
+        assert problem.value.code == "secret_invalid"
 
 
 def test_a_channel_is_used_again(grpc_receiver: GrpcReceiver) -> None:
@@ -215,7 +256,7 @@ def test_a_name_with_a_dead_address_and_a_living_one_is_reached(
         "grpc://93.184.216.34", "grpc://93.184.216.34:0", "grpc://93.184.216.34:70000", "grpc://:50051", "grpc://",
         "grpc://user:secret@93.184.216.34:1", "grpc://93.184.216.34:1/path", "grpc://93.184.216.34:1?a=b",
         "grpc://93.184.216.34 :1", "grpc://93.184.216.34:1\n", "grpc://[1.2.3:1", "grpc://" + "a" * 70 + ".example:1",
-        "dns:///93.184.216.34:1", "unix:/run/redis.sock", "",
+        "grpc://a..example:1", "dns:///93.184.216.34:1", "unix:/run/redis.sock", "",
     ],
 )  # fmt: skip
 def test_addresses_that_alerts_never_go_to_are_refused(address: str) -> None:

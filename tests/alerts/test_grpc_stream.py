@@ -159,6 +159,11 @@ async def test_an_alert_says_what_its_document_says(channel: grpc.aio.Channel) -
     ("request_fields", "code", "name"),
     [
         ({"event_types": ["NO_SUCH_THING"]}, Code.INVALID_ARGUMENT, "event_type_unknown"),
+        (
+            {"event_types": ["DELIVERY_PARKED"]},
+            Code.INVALID_ARGUMENT,
+            "event_type_unknown",
+        ),  # the stream has no notices
         ({"session_id": "nobody"}, Code.NOT_FOUND, "session_unknown"),
         ({"session_id": "\x00"}, Code.INVALID_ARGUMENT, "request_invalid"),
         ({"exam_ids": ["a\x00"]}, Code.INVALID_ARGUMENT, "request_invalid"),

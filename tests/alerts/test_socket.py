@@ -142,6 +142,15 @@ async def test_an_unknown_event_is_refused_with_the_oldest_there_is(
     assert (await socket.receive_output())["code"] == 4410
 
 
+@pytest.mark.parametrize(
+    ("query", "code"), [("?afer=1", "parameter_unknown"), ("?after=a&after=b", "parameter_invalid")]
+)
+async def test_a_resume_that_is_misspelt_is_refused_and_not_overlooked(
+    session: ExamSession, api_key: str, query: str, code: str
+) -> None:
+    assert await refused(dial(session.id, token=api_key, query=query)) == (4400, code)
+
+
 async def test_an_event_of_another_session_is_unknown(owner: Organisation, session: ExamSession, api_key: str) -> None:
     other = await on_db(builders.session)(owner)
     elsewhere = await apply(other)

@@ -317,11 +317,36 @@ def test_public_addresses_pass(settings: Any, host: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "hook", "ftp://example.org/", "http://", "https:///x", "http://u:p@93.184.216.34/", "http://1.1.1.1:99999/",
-     "http://1.1.1.1:0/", "http://[::1/", "file:///etc/passwd", "javascript:alert(1)", "http://a b/"],
+     "http://1.1.1.1:0/", "http://[::1/", "file:///etc/passwd", "javascript:alert(1)", "http://a b/",
+     "http://example.org/\u202e"],
 )  # fmt: skip
 def test_what_is_no_web_address_is_refused(url: str) -> None:
     with pytest.raises(addresses.AddressRefusedError):
         webhook.check(url)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["a..example", ".example.org", "-a.example", "xn--", "ex%61mple.org", "1.2.3.4.5", "a" * 64 + ".example",
+     ".".join(["a" * 60] * 5)],
+)  # fmt: skip
+def test_a_host_that_can_have_no_such_name_is_refused_and_not_waited_for(host: str) -> None:
+    with pytest.raises(addresses.AddressRefusedError, match="no host's name"):
+        webhook.check(f"https://{host}/hook")
+
+
+@pytest.mark.parametrize(
+    "host", ["example.invalid.", "a_container.invalid", "b\u00fccher.invalid", "xn--bcher-kva.invalid"]
+)
+def test_a_name_that_may_come_to_be_passes_the_check(host: str) -> None:
+    webhook.check(f"https://{host}/hook")
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f.0.0.1", "0177.0.0.1", "127.1"])
+def test_an_address_in_one_of_the_old_ways_is_checked_as_what_it_means(settings: Any, host: str) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    with pytest.raises(addresses.AddressRefusedError, match="not public"):
+        webhook.check(f"http://{host}/hook")
 
 
 def test_a_network_that_is_none_is_named(settings: Any) -> None:
