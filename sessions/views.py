@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.audit import Actor
 from accounts.auth import API_KEY_OR_STAFF, ApiKeyAuthentication, HasScopeOrStaffReads, organisation_of
 from accounts.limits import EventsLimit, PictureLimit
 from accounts.models import Scope
@@ -66,6 +67,7 @@ class SessionStartView(APIView):
             "candidate_unknown",
             "candidate_not_enrolled",
             "consent_missing",
+            "erasure_running",
             "session_exists",
             "policy_invalid",
             body=True,
@@ -116,7 +118,8 @@ class SessionEndView(APIView):
     def post(self, request: Request, session_id: str) -> Response:
         """End a session."""
         session = session_find(organisation=organisation_of(request), session_id=session_id)
-        return Response(serializers.SessionTimesSerializer(session_end(session=session, reason="requested")).data)
+        ended = session_end(session=session, reason="requested", actor=Actor.of_request(request))
+        return Response(serializers.SessionTimesSerializer(ended).data)
 
 
 class SessionEnrollView(APIView):
@@ -275,7 +278,7 @@ class AccommodationsView(APIView):
         tags=["candidates"],
         request=serializers.AccommodationsSerializer,
         responses={200: serializers.AccommodationsSerializer}
-        | problem_responses("candidate_unknown", "policy_invalid", body=True),
+        | problem_responses("candidate_unknown", "policy_invalid", "erasure_running", body=True),
     )
     def put(self, request: Request, candidate_id: str) -> Response:
         """Set a candidate's accommodations."""
@@ -284,7 +287,10 @@ class AccommodationsView(APIView):
         body = serializers.AccommodationsSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         candidate = accommodations_set(
-            organisation=organisation_of(request), candidate_id=candidate_id, **body.validated_data
+            organisation=organisation_of(request),
+            candidate_id=candidate_id,
+            actor=Actor.of_request(request),
+            **body.validated_data,
         )
         return Response(serializers.AccommodationsSerializer(candidate).data)
 
