@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import extend_schema
-from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -12,6 +11,7 @@ from accounts.audit import Actor
 from accounts.auth import API_KEY_OR_STAFF, ApiKeyAuthentication, HasScopeOrStaffReads, organisation_of
 from accounts.limits import EventsLimit, PictureLimit
 from accounts.models import Scope
+from accounts.pages import PageQuerySerializer, Pages
 from accounts.problems import Problem
 from accounts.schema import problem_responses
 from detection.engine.policy import EventType, Policy
@@ -295,14 +295,6 @@ class AccommodationsView(APIView):
         return Response(serializers.AccommodationsSerializer(candidate).data)
 
 
-class SessionPagination(PageNumberPagination):
-    """Pages of 50, up to 200."""
-
-    page_size = 50
-    max_page_size = 200
-    page_size_query_param = "page_size"
-
-
 class SessionListView(APIView):
     """The organisation's sessions, for proctors' screens."""
 
@@ -315,7 +307,7 @@ class SessionListView(APIView):
         operation_id="session_list",
         summary="List sessions",
         tags=["sessions"],
-        parameters=[serializers.SessionListQuerySerializer, serializers.PageQuerySerializer],
+        parameters=[serializers.SessionListQuerySerializer, PageQuerySerializer],
         responses={200: serializers.SessionPageSerializer} | problem_responses("request_invalid", "not_found"),
     )
     def get(self, request: Request) -> Response:
@@ -323,6 +315,6 @@ class SessionListView(APIView):
         query = serializers.SessionListQuerySerializer(data=request.query_params)
         query.is_valid(raise_exception=True)
         sessions = sessions_list(organisation=organisation_of(request), **query.validated_data)
-        pagination = SessionPagination()
+        pagination = Pages()
         page = pagination.paginate_queryset(sessions, request, view=self) or []
         return pagination.get_paginated_response(serializers.SessionRowSerializer(page, many=True).data)
