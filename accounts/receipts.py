@@ -31,6 +31,24 @@ def receipt_sign(*, organisation: Organisation, claims: dict[str, Any]) -> str:
     return jwt.api_jws.encode(payload, _private(key), algorithm=ALGORITHM, headers=headers)
 
 
+def receipt_read(receipt: str, *, unverified: bool = False) -> dict[str, Any]:
+    """Return what a receipt claims.
+
+    Raises ``jwt.InvalidTokenError`` when it is none or was not signed with the key that it names, and ``Problem``
+    (``receipt_key_unknown``) when that key is not here; then ``unverified`` believes it all the same.
+    """
+    name = jwt.get_unverified_header(receipt).get("kid", "")
+    try:
+        jwk = receipt_key(uuid.UUID(name))
+    except (ValueError, AttributeError, TypeError):
+        raise jwt.InvalidTokenError("The receipt names no key.") from None
+    except Problem:
+        if not unverified:
+            raise
+        return jwt.decode(receipt, options={"verify_signature": False})
+    return jwt.decode(receipt, jwt.PyJWK(jwk), algorithms=[ALGORITHM], options={"verify_aud": False})
+
+
 def receipt_key(key_id: uuid.UUID) -> dict[str, str]:
     """Return the public key that receipts name by ``key_id``, as a JWK.
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from prometheus_client import Counter
 
@@ -42,6 +42,16 @@ def expired(now: datetime) -> QuerySet[Evidence]:
     return Evidence.objects.filter(removed_at=None, expires_at__lte=now).exclude(session_held("session"))
 
 
+def expired_once_redated(now: datetime) -> QuerySet[Evidence]:
+    """Return the pictures that ``redate`` and ``expired`` would find together, without changing anything."""
+    changed = set(RetentionPolicy.objects.filter(redate_due=True).values_list("organisation_id", flat=True))
+    due = Q(expires_at__lte=now) & ~Q(organisation_id__in=changed)
+    for scope in scopes(EVIDENCE):
+        if scope.organisation_id in changed:
+            due |= scope.sessions("session") & Q(created_at__lte=now - _kept(scope))
+    return Evidence.objects.filter(due, removed_at=None).exclude(session_held("session"))
+
+
 def expired_remove(batch: int) -> Tally[int]:
     """Remove at most ``batch`` expired pictures; return how many, by organisation. Their rows stay, with the hashes."""
     with transaction.atomic():
@@ -66,13 +76,17 @@ def redate(*, batch: int = 2_000) -> int:
 
 
 def _redate(scope: Scope, batch: int) -> int:
-    kept = timedelta(days=scope.days or NO_LIMIT_DAYS)
+    kept = _kept(scope)
     rows = Evidence.objects.filter(scope.sessions("session"), removed_at=None)
     rows = rows.exclude(expires_at=F("created_at") + kept)
     count = 0
     while ids := list(rows.values_list("id", flat=True)[:batch]):
         count += Evidence.objects.filter(id__in=ids).update(expires_at=F("created_at") + kept)
     return count
+
+
+def _kept(scope: Scope) -> timedelta:
+    return timedelta(days=scope.days or NO_LIMIT_DAYS)
 
 
 def _remove_orphans(batch: int) -> int:

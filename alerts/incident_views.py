@@ -12,12 +12,11 @@ from rest_framework.views import APIView
 
 from accounts.auth import API_KEY_OR_STAFF, HasScopeOrStaff, organisation_of
 from accounts.models import APIKey, Scope, User
+from accounts.pages import PageQuerySerializer, Pages
 from accounts.schema import problem_responses
 from alerts import incident_serializers as shapes
 from alerts.incident_selectors import incident_find, incidents_list
 from alerts.reviews import Reviewer, incident_review
-from sessions.serializers import PageQuerySerializer
-from sessions.views import SessionPagination
 
 
 def _document(request: Request, incident_id: uuid.UUID) -> dict[str, Any]:
@@ -46,7 +45,7 @@ class IncidentsView(APIView):
         query = shapes.IncidentListQuerySerializer(data=request.query_params)
         query.is_valid(raise_exception=True)
         incidents = incidents_list(organisation=organisation_of(request), **query.validated_data)
-        pagination = SessionPagination()
+        pagination = Pages()
         page = pagination.paginate_queryset(incidents, request, view=self) or []
         return pagination.get_paginated_response(shapes.IncidentRowSerializer(page, many=True).data)
 

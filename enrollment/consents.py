@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Organisation
@@ -45,6 +46,22 @@ class ConsentGiven:
                 errors={"consent.version": [f"must be one of {', '.join(acceptable)}"]},
             )
 
+    def require_not_withdrawn(self, candidate: Candidate | None) -> None:
+        """Raise ``Problem`` (``consent_invalid``) when the candidate has withdrawn this consent, or dated it before.
+
+        None: nobody is known yet, and has withdrawn nothing.
+        """
+        if candidate is None:
+            return
+        same = Q(version=self.version, given_at=self.given_at)
+        before = Q(withdrawn_at__gt=self.given_at + CLOCK_TOLERANCE)
+        if Consent.objects.exclude(withdrawn_at=None).filter(same | before, candidate=candidate).exists():
+            raise Problem(
+                "consent_invalid",
+                f"Consent of {self.given_at.isoformat()} was withdrawn since: the candidate has to be asked anew.",
+                errors={"consent.given_at": ["must be later than the withdrawal"]},
+            )
+
 
 def _speaks(given: str, of_text: str) -> bool:
     """Tell whether a text in one language was what somebody with that locale read: de-AT reads de."""
@@ -60,12 +77,14 @@ def consent_text(*, organisation: Organisation, locale: str = "en") -> ConsentTe
 
 
 def consent_record(*, candidate: Candidate, given: ConsentGiven) -> Consent:
-    """Record consent, once per text and time."""
+    """Record consent, once per text and time; raise ``Problem`` (``consent_invalid``) when it has been withdrawn."""
+    given.require_not_withdrawn(candidate)
     consent, _ = Consent.objects.get_or_create(
         organisation_id=candidate.organisation_id,
         candidate=candidate,
         version=given.version,
         given_at=given.given_at,
+        withdrawn_at=None,
         defaults={"locale": given.locale},
     )
     return consent

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from prometheus_client import Counter
 
+from accounts.audit import Actor, audit_write, candidate_subject
 from accounts.models import Organisation
 from accounts.problems import Problem
 from detection.engine.adapters.arcface import similarity_of
@@ -97,6 +98,7 @@ def candidate_enroll(
     candidate_id: str,
     images: Sequence[bytes],
     consent: ConsentGiven,
+    actor: Actor,
     only_first: bool = False,
 ) -> Enrolled:
     """Make the candidate's template of one to five pictures; any template before is replaced, the data key kept.
@@ -107,6 +109,8 @@ def candidate_enroll(
     """
     consent.require_valid()
     consent.require_acceptable(organisation)
+    known = Candidate.objects.filter(organisation=organisation, candidate_id=candidate_id).first()
+    consent.require_not_withdrawn(known)
     readings = images_embed(images)
     readings_require_good(readings)
     readings_require_one_person(readings, threshold=settings.FACE_MATCH_THRESHOLD)
@@ -132,6 +136,14 @@ def candidate_enroll(
             )
             template_store(enrollment=enrollment, embedding=probe.embedding, model=probe.model)
             enrolled_protect(candidate=candidate, found=found, probe=probe)
+            audit_write(
+                organisation=organisation,
+                actor=actor,
+                action="candidate.enrolled",
+                subject_type="candidate",
+                subject=candidate_subject(organisation=organisation, candidate_id=candidate_id),
+                details={"replaced": replaced, "consent": consent.version},
+            )
     if found.refuses:
         raise DuplicateRefusedError(found.duplicates)
     ENROLLMENTS.labels("renewed" if replaced else "first").inc()

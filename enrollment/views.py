@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.audit import Actor
 from accounts.auth import organisation_of
 from accounts.limits import PictureLimit
 from accounts.models import Scope
@@ -60,7 +61,9 @@ class EnrollView(APIView):
         consent, body = serializers.enrollment_read(serializers.EnrollSerializer, request.data)
         images_require_small(body["images"])
         try:
-            enrolled = candidate_enroll(organisation=organisation_of(request), consent=consent, **body)
+            enrolled = candidate_enroll(
+                organisation=organisation_of(request), consent=consent, actor=Actor.of_request(request), **body
+            )
         except DuplicateRefusedError as refused:
             shown = serializers.DuplicateSerializer(refused.duplicates, many=True).data
             raise Problem(refused.code, refused.detail, duplicates=shown) from None

@@ -80,13 +80,18 @@ def enrollment_erase(*, organisation: Organisation, candidate_id: str, actor: Ac
 
 
 def erasures_resume() -> int:
-    """Finish the erasures that were broken off; return how many there were."""
+    """Finish the erasures that were broken off; return how many."""
     old = Erasure.objects.filter(finished_at=None, begun_at__lt=timezone.now() - ABANDONED_AFTER)
-    erasures = list(old.select_related("organisation").order_by("begun_at")[:100])
-    for erasure in erasures:
+    finished = 0
+    for erasure in old.select_related("organisation").order_by("begun_at")[:100]:
         logger.warning("The erasure %s was broken off and goes on.", erasure.id)
-        _finish(erasure)
-    return len(erasures)
+        try:
+            _finish(erasure)
+        except Exception:  # one that fails every time holds up none of the others
+            logger.exception("The erasure %s failed again; the next sweep tries anew.", erasure.id)
+        else:
+            finished += 1
+    return finished
 
 
 def _erase(organisation: Organisation, candidate_id: str, kind: Kind, actor: Actor) -> Receipt:
@@ -131,6 +136,7 @@ def _begin(organisation: Organisation, candidate_id: str, kind: Kind, actor: Act
         gone = Tally(erasure.erased)
         gone["data_keys"] += data_key_destroy(candidate)
         gone += protected_remove(candidate)
+        consents_withdraw(candidate)
         only = erasure.kind == Kind.ENROLLMENT
         gone["sessions_ended"] += len(sessions_end(candidate=candidate, reason="erased", biometric_only=only))
         erasure.erased = dict(gone)
@@ -184,7 +190,6 @@ def _conclude(erasure: Erasure, candidate: Candidate) -> Erasure:
         if locked.finished_at is not None:  # another process was faster
             return locked
         gone = biometrics_remove(candidate)
-        consents_withdraw(candidate)
         if locked.kind == Kind.EVERYTHING:
             gone["admin_log"] += log_entries_remove(Candidate, [candidate.pk])
             _, rows = Candidate.objects.filter(pk=candidate.pk).delete()

@@ -31,6 +31,7 @@ from accounts.admin_base import (
     link_to,
     link_to_list,
 )
+from accounts.audit import Actor
 from accounts.audited_admin import ChangesAudited, OpeningsAudited
 from accounts.problems import Problem
 from sessions import privacy_admin as privacy_admin  # registers itself
@@ -157,7 +158,7 @@ class SessionAdmin(OpeningsAudited, ReadOnlyAdmin):
         """Ask first; end the session when the answer is posted."""
         session = get_object_or_404(self.get_queryset(request), pk=object_id)
         if request.method == "POST":
-            told = "Ended the session." if _end(session) else "The session had ended by itself."
+            told = "Ended the session." if _end(session, request) else "The session had ended by itself."
             self.message_user(request, told)
             return redirect("admin:exam_sessions_examsession_change", object_id)
         context = {**self.admin_site.each_context(request), "title": "End this session?", "session": session}
@@ -167,7 +168,7 @@ class SessionAdmin(OpeningsAudited, ReadOnlyAdmin):
 
     @admin.action(description="End now", permissions=["end"])
     def end(self, request: HttpRequest, sessions: QuerySet[ExamSession]) -> None:
-        ended = sum(_end(session) for session in sessions.order_by())
+        ended = sum(_end(session, request) for session in sessions.order_by())
         self.message_user(request, f"Ended {ended} sessions.")
 
     @coloured(STATE_COLOURS, description="state", ordering="state")
@@ -227,9 +228,9 @@ class SessionAdmin(OpeningsAudited, ReadOnlyAdmin):
         return as_json(session.accommodations)
 
 
-def _end(session: ExamSession) -> bool:
+def _end(session: ExamSession, request: HttpRequest) -> bool:
     try:
-        session_end(session=session, reason="proctor")
+        session_end(session=session, reason="proctor", actor=Actor.of_user(request.user))
     except Problem:  # it has ended by itself meanwhile
         return False
     return True

@@ -9,11 +9,12 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
 
+from accounts.audit import Actor, audit_write, candidate_subject
 from accounts.models import Organisation
 from accounts.problems import Problem
 from detection.engine import policy as engine
 from enrollment.accommodations import accommodations_check
-from enrollment.models import Candidate
+from enrollment.models import Candidate, Erasure
 from sessions.models import Exam, Policy, default_policy_document
 from sessions.weights import weights_named
 
@@ -110,13 +111,42 @@ def accommodations_merge(granted: dict[str, Any], more: dict[str, Any]) -> dict[
     return merged
 
 
-def accommodations_set(*, organisation: Organisation, candidate_id: str, accommodations: dict[str, Any]) -> Candidate:
+def candidate_locked(*, organisation: Organisation, candidate_id: str) -> Candidate | None:
+    """Return a candidate of whom no erasure begins until the transaction ends; None when there is none of that id.
+
+    Raises ``Problem`` (``erasure_running``) when everything of them is being erased: what is stored of them now would
+    go at once, or be left behind.
+    """
+    rows = Candidate.objects.select_for_update(no_key=True).filter(organisation=organisation)
+    candidate = rows.filter(candidate_id=candidate_id).first()
+    if candidate is not None and candidate.erasures.filter(finished_at=None, kind=Erasure.Kind.EVERYTHING).exists():
+        raise Problem("erasure_running")
+    return candidate
+
+
+def accommodations_set(
+    *, organisation: Organisation, candidate_id: str, accommodations: dict[str, Any], actor: Actor
+) -> Candidate:
     """Give a candidate other accommodations, from the next session on; one named for the first time is made.
 
-    Raises ``Problem`` (``policy_invalid``).
+    Raises ``Problem`` (``policy_invalid``, ``erasure_running``). The audit log is told that they changed, not to what.
     """
     checked = accommodations_merge({}, accommodations)
-    candidate, _ = Candidate.objects.update_or_create(
-        organisation=organisation, candidate_id=candidate_id, defaults={"accommodations": checked}
-    )
+    with transaction.atomic():
+        candidate = candidate_locked(organisation=organisation, candidate_id=candidate_id)
+        made = candidate is None
+        if candidate is None:
+            candidate, made = Candidate.objects.get_or_create(organisation=organisation, candidate_id=candidate_id)
+        if not made and candidate.accommodations == checked:
+            return candidate
+        candidate.accommodations = checked
+        candidate.save(update_fields=["accommodations"])
+        audit_write(
+            organisation=organisation,
+            actor=actor,
+            action=f"candidate.{'added' if made else 'changed'}",
+            subject_type="candidate",
+            subject=candidate_subject(organisation=organisation, candidate_id=candidate_id),
+            details={"fields": ["Accommodations"]},
+        )
     return candidate

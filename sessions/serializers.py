@@ -288,13 +288,6 @@ class SessionListQuerySerializer(serializers.Serializer[Any]):
     ordering = serializers.ChoiceField(choices=ORDERINGS, default="-created_at")
 
 
-class PageQuerySerializer(serializers.Serializer[Any]):
-    """Which page."""
-
-    page = serializers.IntegerField(required=False, min_value=1)
-    page_size = serializers.IntegerField(required=False, min_value=1, max_value=200, help_text="50 if left out.")
-
-
 class SessionPageSerializer(serializers.Serializer[Any]):
     """One page of sessions."""
 

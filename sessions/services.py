@@ -14,7 +14,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from prometheus_client import Counter
 
-from accounts.models import Organisation
+from accounts.audit import Actor, audit_write
+from accounts.models import AuditEntry, Organisation
 from accounts.problems import Problem
 from enrollment.consents import ConsentGiven, has_consented
 from enrollment.models import Candidate, FaceTemplate
@@ -22,7 +23,7 @@ from enrollment.services import Enrolled, candidate_enroll
 from sessions.announce import session_end_announce
 from sessions.biometrics import is_biometric
 from sessions.models import Exam, ExamSession
-from sessions.policies import accommodations_merge, policy_snapshot
+from sessions.policies import accommodations_merge, candidate_locked, policy_snapshot
 
 PLANNED: Final = timedelta(minutes=180)
 """How long a session is planned to last when the platform does not say."""
@@ -54,10 +55,10 @@ def session_start(
     ``accommodations``: for this session, on top of those that the candidate has anyway.
 
     Raises ``Problem``: ``candidate_unknown`` or ``candidate_not_enrolled`` (neither with ``enroll_on_join``, nor under
-    a policy without biometrics), ``consent_missing``, ``policy_invalid``, ``session_exists``.
+    a policy without biometrics), ``consent_missing``, ``erasure_running``, ``policy_invalid``, ``session_exists``.
     """
     with transaction.atomic():
-        known = Candidate.objects.filter(organisation=organisation, candidate_id=candidate_id).first()
+        known = candidate_locked(organisation=organisation, candidate_id=candidate_id)
         exam = _exam(organisation, exam_id)
         granted = accommodations_merge(known.accommodations if known else {}, accommodations or {})
         snapshot = policy_snapshot(organisation=organisation, exam=exam, overrides=overrides, accommodations=granted)
@@ -120,11 +121,13 @@ def _exam(organisation: Organisation, exam_id: str | None) -> Exam | None:
     return exam
 
 
-def session_end(*, session: ExamSession, reason: str, at: datetime | None = None) -> ExamSession:
+def session_end(
+    *, session: ExamSession, reason: str, at: datetime | None = None, actor: Actor | None = None
+) -> ExamSession:
     """End ``session`` at ``at`` (now), tell gateways and workers, and return it as it is now.
 
-    ``reason`` is a word for the record, such as ``requested`` or ``overdue``. Raises ``Problem`` (``session_ended``)
-    when it had ended before.
+    ``reason`` is a word for the record, such as ``requested`` or ``overdue``; ``actor`` whoever wanted it, for the
+    audit log. Raises ``Problem`` (``session_ended``) when it had ended before.
     """
     with transaction.atomic():
         locked = ExamSession.objects.select_for_update().get(pk=session.pk)
@@ -136,6 +139,15 @@ def session_end(*, session: ExamSession, reason: str, at: datetime | None = None
         locked.save(update_fields=["state", "ended_at", "end_reason"])
         transaction.on_commit(SESSIONS_ENDED.labels(reason).inc)
         transaction.on_commit(partial(session_end_announce, locked))
+    if actor is not None:  # in a transaction of its own: a log that cannot be written keeps no session running
+        audit_write(
+            organisation=locked.organisation,
+            actor=actor,
+            action="session.ended",
+            subject_type="session",
+            subject=str(locked.id),
+            details={"reason": reason},
+        )
     return locked
 
 
@@ -155,6 +167,7 @@ def session_enroll(*, session: ExamSession, images: Sequence[bytes], consent: Co
         candidate_id=session.candidate.candidate_id,
         images=images,
         consent=consent,
+        actor=Actor(AuditEntry.ActorKind.CANDIDATE, str(session.id)),
         only_first=True,
     )
 

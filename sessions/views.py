@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import extend_schema
-from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.audit import Actor
 from accounts.auth import API_KEY_OR_STAFF, ApiKeyAuthentication, HasScopeOrStaffReads, organisation_of
 from accounts.limits import EventsLimit, PictureLimit
 from accounts.models import Scope
+from accounts.pages import PageQuerySerializer, Pages
 from accounts.problems import Problem
 from accounts.schema import problem_responses
 from detection.engine.policy import EventType, Policy
@@ -67,6 +68,7 @@ class SessionStartView(APIView):
             "candidate_unknown",
             "candidate_not_enrolled",
             "consent_missing",
+            "erasure_running",
             "session_exists",
             "policy_invalid",
             body=True,
@@ -117,7 +119,8 @@ class SessionEndView(APIView):
     def post(self, request: Request, session_id: str) -> Response:
         """End a session."""
         session = session_find(organisation=organisation_of(request), session_id=session_id)
-        return Response(serializers.SessionTimesSerializer(session_end(session=session, reason="requested")).data)
+        ended = session_end(session=session, reason="requested", actor=Actor.of_request(request))
+        return Response(serializers.SessionTimesSerializer(ended).data)
 
 
 class SessionEnrollView(APIView):
@@ -276,7 +279,7 @@ class AccommodationsView(APIView):
         tags=["candidates"],
         request=serializers.AccommodationsSerializer,
         responses={200: serializers.AccommodationsSerializer}
-        | problem_responses("candidate_unknown", "policy_invalid", body=True),
+        | problem_responses("candidate_unknown", "policy_invalid", "erasure_running", body=True),
     )
     def put(self, request: Request, candidate_id: str) -> Response:
         """Set a candidate's accommodations."""
@@ -285,17 +288,12 @@ class AccommodationsView(APIView):
         body = serializers.AccommodationsSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         candidate = accommodations_set(
-            organisation=organisation_of(request), candidate_id=candidate_id, **body.validated_data
+            organisation=organisation_of(request),
+            candidate_id=candidate_id,
+            actor=Actor.of_request(request),
+            **body.validated_data,
         )
         return Response(serializers.AccommodationsSerializer(candidate).data)
-
-
-class SessionPagination(PageNumberPagination):
-    """Pages of 50, up to 200."""
-
-    page_size = 50
-    max_page_size = 200
-    page_size_query_param = "page_size"
 
 
 class SessionListView(APIView):
@@ -310,7 +308,7 @@ class SessionListView(APIView):
         operation_id="session_list",
         summary="List sessions",
         tags=["sessions"],
-        parameters=[serializers.SessionListQuerySerializer, serializers.PageQuerySerializer],
+        parameters=[serializers.SessionListQuerySerializer, PageQuerySerializer],
         responses={200: serializers.SessionPageSerializer} | problem_responses("request_invalid", "not_found"),
     )
     def get(self, request: Request) -> Response:
@@ -318,6 +316,6 @@ class SessionListView(APIView):
         query = serializers.SessionListQuerySerializer(data=request.query_params)
         query.is_valid(raise_exception=True)
         sessions = sessions_list(organisation=organisation_of(request), **query.validated_data)
-        pagination = SessionPagination()
+        pagination = Pages()
         page = pagination.paginate_queryset(sessions, request, view=self) or []
         return pagination.get_paginated_response(serializers.SessionRowSerializer(page, many=True).data)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from accounts.models import AuditEntry, AuditHead
 from alerts import evidence_sweep
@@ -29,7 +29,7 @@ AUDIT_BATCH: Final = 10_000
 def evidence_expire(*, now: datetime, report: Report, budget: Budget) -> None:
     """Give pictures the time that policies say today, and remove those whose time is over."""
     if report.dry_run:
-        _count(report, EVIDENCE, evidence_sweep.expired(now))
+        _count(report, EVIDENCE, evidence_sweep.expired_once_redated(now))
         return
     evidence_sweep.redate()
     while gone := evidence_sweep.expired_remove(BATCH):
@@ -56,7 +56,9 @@ def deliveries_expire(*, now: datetime, report: Report, budget: Budget) -> None:
 
     def notices(scope: Scope, cutoff: datetime) -> QuerySet[Any]:
         old = Notice.objects.filter(organisation_id=scope.organisation_id, created_at__lt=cutoff)
-        old = old.filter(scope.sessions("session"), deliveries=None)
+        waited_for = Q(state=Delivery.State.PENDING) | Q(created_at__gte=cutoff)  # others are gone, or counted, by now
+        stays = Delivery.objects.filter(waited_for, notice=OuterRef("pk"))
+        old = old.filter(scope.sessions("session")).exclude(Exists(stays))
         return old.exclude(session_held("session")).order_by("created_at")
 
     _each_scope(

@@ -27,7 +27,7 @@ from tests.alerts.builders import jpeg
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_client")]
 
 HARMLESS = {
-    "before", "delivered", "event_type", "limit", "min_severity", "ordering", "page", "page_size", "search",
+    "before", "decision", "delivered", "event_type", "limit", "min_severity", "ordering", "page", "page_size", "search",
     "signature", "since", "state", "technical", "until", "format", "lang",
 }  # fmt: skip
 """Parameters of a query that name nothing that is anybody's."""

@@ -16,7 +16,8 @@ from django.utils import timezone
 from redis import Redis
 from rest_framework.test import APIClient
 
-from accounts.models import DataKey, Organisation
+from accounts.audit import candidate_subject
+from accounts.models import AuditEntry, DataKey, Organisation
 from detection.engine import quality
 from detection.engine.likeness import similarity
 from detection.worker import get_engine
@@ -63,6 +64,9 @@ def test_an_enrolment_makes_a_sealed_template(
     given = Consent.objects.get(candidate=candidate)
     assert (given.version, given.locale) == ("2026-01", "de-AT")
     assert "embedding" not in json.dumps(answer)
+    entry = AuditEntry.objects.get(action="candidate.enrolled")
+    assert entry.subject == candidate_subject(organisation=organisation, candidate_id="ada")
+    assert (entry.actor_kind, entry.details) == ("key", {"replaced": False, "consent": "2026-01"})
 
 
 def test_a_second_enrolment_replaces_the_template_and_keeps_the_key(

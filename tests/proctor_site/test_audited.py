@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -16,6 +17,7 @@ from alerts.models import Incident
 from enrollment.models import ConsentText
 from sessions.models import LegalHold, RetentionPolicy
 from sessions.policies import policy_default
+from sessions.services import session_end
 from tests.alerts import builders
 from tests.factories import make_api_key, make_exam, make_organisation, make_session, make_user
 
@@ -83,6 +85,29 @@ def test_a_review_is_told_with_who_decided(organisation: Organisation) -> None:
     (entry,) = entries("incident.reviewed")
     assert (entry.actor, entry.subject, entry.details["decision"]) == (key.prefix, str(incident.id), "confirmed")
     assert "second person" not in str(entry.details)
+
+
+def test_who_ends_a_session_is_told_by_whichever_way(organisation: Organisation) -> None:
+    by_key, on_page, in_list, overdue = (make_session(organisation) for _ in range(4))
+    key, raw = make_api_key(organisation)
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {raw}")
+    assert client.post(f"/api/v1/session/{by_key.id}/end").status_code == 200
+    assert client.post(f"/api/v1/session/{by_key.id}/end").status_code == 409
+    proctor = signed_in(organisation, "view_examsession", "change_examsession")
+    proctor.post(reverse("admin:exam_sessions_examsession_end_now", args=[on_page.pk]))
+    proctor.post(
+        reverse("admin:exam_sessions_examsession_changelist"), {"action": "end", "_selected_action": [str(in_list.pk)]}
+    )
+    session_end(session=overdue, reason="overdue")  # by the clock: nobody did it
+
+    told = [(entry.actor, entry.subject, entry.details["reason"]) for entry in entries("session.ended")]
+
+    person = proctor.user.username  # type: ignore[attr-defined]
+    assert told == [
+        (key.prefix, str(by_key.pk), "requested"),
+        (person, str(on_page.pk), "proctor"),
+        (person, str(in_list.pk), "proctor"),
+    ]
 
 
 def test_subscriptions_changed_over_rest_are_told_without_address_or_secret(organisation: Organisation) -> None:

@@ -25,6 +25,7 @@ from detection.models import Detection, RuleState
 from enrollment.models import Candidate, Consent, Enrollment, Erasure, FaceTemplate
 from enrollment.templates import template_load
 from proctor_site import erasure, removal
+from sessions.biometrics import WITHOUT
 from sessions.holds import hold_lift, hold_place
 from sessions.models import ExamSession
 from tests.alerts import builders
@@ -240,9 +241,35 @@ def test_the_sweep_finishes_what_nobody_asks_for_again(
     assert erasure.erasures_resume() == 0
 
 
-def test_while_it_runs_nobody_enrols_anew_and_no_hold_is_placed(organisation: Organisation) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_one_that_fails_every_time_holds_up_none_of_the_others(
+    client: APIClient, organisation: Organisation, monkeypatch: pytest.MonkeyPatch, evidence_dir: Path
+) -> None:
+    stuck = evidence_dir / Evidence.objects.get(session=watched(organisation, "ada")).storage_name
+    make_enrolled_candidate(organisation, "bob")
+    stuck.unlink()
+    (stuck / "inside").mkdir(parents=True)  # what cannot be removed, also by root
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "frames_forget", lambda _: 1 / 0)
+        for name in ("ada", "bob"):
+            client.delete(f"/api/v1/candidates/{name}")
+    Erasure.objects.update(begun_at=timezone.now() - 2 * erasure.ABANDONED_AFTER)
+
+    assert erasure.erasures_resume() == 1
+
+    assert [candidate.candidate_id for candidate in Candidate.objects.all()] == ["ada"]
+    (stuck / "inside").rmdir()
+    assert erasure.erasures_resume() == 1
+    assert not Candidate.objects.exists()
+
+
+def test_while_it_runs_nobody_enrols_anew_and_no_hold_is_placed(client: APIClient, organisation: Organisation) -> None:
     candidate = make_enrolled_candidate(organisation, "ada")
     Erasure.objects.create(organisation=organisation, candidate=candidate, subject="x", kind="everything")
+    accommodations = client.put("/api/v1/candidates/ada/accommodations", {"accommodations": {}}, format="json")
+    start = client.post("/api/v1/session/start", {"candidate_id": "ada"}, format="json")
+    for answer in (accommodations, start):
+        assert (answer.status_code, answer.json()["code"]) == (409, "erasure_running")
     with pytest.raises(Exception, match="erasure_running"):
         hold_place(actor=SYSTEM, reason="too late", candidate=candidate)
 
@@ -288,6 +315,19 @@ def test_erasing_an_enrolment_destroys_key_template_pictures_and_keeps_sessions_
     assert template_load(Candidate.objects.get(pk=bob.pk)) is not None
     with pytest.raises(SealError):  # what a backup of the row would hold opens under no key that is left
         open_sealed(template.ciphertext, data_key=DataKey.objects.get(), purpose="x", row="y")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_session_that_compares_starts_while_an_enrolment_is_being_erased(
+    client: APIClient, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_enrolled_candidate(organisation, "ada")
+    monkeypatch.setattr(erasure, "frames_forget", lambda _: 1 / 0)
+    assert client.delete("/api/v1/enroll/ada").status_code == 500
+    compared = client.post("/api/v1/session/start", {"candidate_id": "ada"}, format="json")
+    assert (compared.status_code, compared.json()["code"]) == (409, "consent_missing")
+    body = {"candidate_id": "ada", "policy": dict(WITHOUT)}
+    assert client.post("/api/v1/session/start", body, format="json").status_code == 201
 
 
 def test_a_running_session_that_compares_nobody_goes_on(client: APIClient, organisation: Organisation) -> None:

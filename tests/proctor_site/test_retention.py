@@ -353,6 +353,39 @@ def test_a_dry_run_counts_what_a_run_removes_and_removes_nothing(organisation: O
     assert {kind for kind, count in wet.totals().items() if count} == set(CLASSES) - {"detections", "audit"}
 
 
+def test_a_dry_run_counts_by_a_policy_that_was_changed_just_now(organisation: Organisation) -> None:
+    exam = make_exam(organisation)
+    for of in (make_session(organisation), make_session(organisation, exam_id=exam.exam_id), make_session()):
+        pictured(of)
+    Evidence.objects.update(created_at=timezone.now() - timedelta(days=10))
+    RetentionPolicy.objects.create(organisation=organisation, evidence_days=7)
+    RetentionPolicy.objects.create(organisation=organisation, exam=exam, evidence_days=20)
+
+    dry = retention_run(dry_run=True)
+
+    assert dry.of(organisation.pk) == {"evidence": 1}
+    assert dry.totals() == retention_run().totals()
+
+
+def test_a_dry_run_counts_the_notices_whose_deliveries_go_with_them(organisation: Organisation) -> None:
+    subscription, _ = builders.subscription(organisation, "https://example.org/hook")
+    session, old = make_session(organisation), timezone.now() - timedelta(days=91)
+    for state in ("delivered", "pending"):
+        notice = Notice.objects.create(
+            organisation=organisation, session=session, event_type="X", payload={}, created_at=old
+        )
+        Delivery.objects.create(
+            organisation=organisation, session=session, subscription=subscription, notice=notice, state=state,
+            created_at=old,
+        )  # fmt: skip
+
+    dry = retention_run(dry_run=True)
+
+    assert dry.of(organisation.pk) == {"deliveries": 2}
+    assert dry.totals() == retention_run().totals()
+    assert (Delivery.objects.get().state, Notice.objects.count()) == ("pending", 1)
+
+
 def test_what_was_removed_is_in_the_audit_log(organisation: Organisation) -> None:
     everything_expired(organisation)
     retention_run()

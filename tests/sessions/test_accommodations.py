@@ -9,7 +9,8 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from rest_framework.test import APIClient
 
-from accounts.models import Organisation, Scope
+from accounts.audit import candidate_subject
+from accounts.models import AuditEntry, Organisation, Scope
 from alerts import why
 from alerts.models import Alert, Incident
 from enrollment.models import Candidate
@@ -67,6 +68,17 @@ def test_they_are_set_and_read_by_rest(client: APIClient, organisation: Organisa
     assert client.get(address).json() == {"accommodations": PATIENT}
     client.put(address, {"accommodations": {}}, format="json")
     assert Candidate.objects.get(organisation=organisation, candidate_id="jane-17").accommodations == {}
+
+
+def test_the_audit_log_tells_who_changed_them_and_not_to_what(client: APIClient, organisation: Organisation) -> None:
+    address = "/api/v1/candidates/jane-17/accommodations"
+    for accommodations in ({}, PATIENT, PATIENT):  # made, changed, and once more the same
+        client.put(address, {"accommodations": accommodations}, format="json")
+    told = list(AuditEntry.objects.filter(action__startswith="candidate.").order_by("sequence"))
+    assert [entry.action for entry in told] == ["candidate.added", "candidate.changed"]
+    assert {entry.subject for entry in told} == {candidate_subject(organisation=organisation, candidate_id="jane-17")}
+    assert {entry.actor_kind for entry in told} == {"key"}
+    assert told[1].details == {"fields": ["Accommodations"]}
 
 
 def test_who_may_not_start_sessions_may_not_set_them(organisation: Organisation) -> None:

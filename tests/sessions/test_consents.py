@@ -13,7 +13,7 @@ from accounts.audit import candidate_subject
 from accounts.models import AuditEntry, Organisation
 from accounts.problems import Problem
 from detection.contexts import SessionContexts
-from enrollment.consents import ConsentGiven, consent_text
+from enrollment.consents import ConsentGiven, consent_record, consent_text, has_consented
 from enrollment.models import Candidate, Consent, ConsentText, FaceTemplate
 from enrollment.services import candidate_verify
 from sessions import services
@@ -176,6 +176,33 @@ def test_after_it_nothing_is_compared_and_no_such_session_starts(client: APIClie
         candidate_verify(organisation=organisation, candidate_id="ada", image=b"", threshold=0.5)
     answer = client.post("/api/v1/session/start", {"candidate_id": "ada"}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (409, "consent_missing")
+
+
+@pytest.mark.parametrize("backdated_s", [0, 7200])
+def test_withdrawn_consent_is_not_given_anew_by_sending_it_again(
+    client: APIClient, organisation: Organisation, backdated_s: int
+) -> None:
+    candidate = make_enrolled_candidate(organisation, "ada")
+    first = Consent.objects.get(candidate=candidate)
+    client.post("/api/v1/candidates/ada/consent/withdraw")
+    given_at = first.given_at - timedelta(seconds=backdated_s)
+    consent = {"version": first.version, "given_at": given_at.isoformat(), "locale": first.locale}
+    body = {"candidate_id": "ada", "images": ["bm90IGEgcGljdHVyZQ=="], "consent": consent}
+
+    answer = client.post("/api/v1/enroll", body, format="json")  # no worker runs: none is asked
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "consent_invalid")
+    assert list(answer.json()["errors"]) == ["consent.given_at"]
+    assert not Consent.objects.filter(withdrawn_at=None).exists()
+
+
+def test_consent_given_after_a_withdrawal_counts(organisation: Organisation) -> None:
+    candidate = make_enrolled_candidate(organisation)
+    Consent.objects.update(withdrawn_at=timezone.now() - timedelta(seconds=1))
+    consent = consent_record(candidate=candidate, given=given("2026-01"))
+    assert consent.withdrawn_at is None
+    assert has_consented(candidate)
+    assert consent_record(candidate=candidate, given=ConsentGiven("2026-01", consent.given_at, "en")) == consent
 
 
 def test_another_organisations_candidate_cannot_be_withdrawn_for(client: APIClient) -> None:
