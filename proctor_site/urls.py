@@ -19,7 +19,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/live/", admin.site.admin_view(live.live), name="admin-live"),
     path("admin/", admin.site.urls),
     path("candidate/", include("sessions.page_urls")),
-    path("api/v1/", include("enrollment.urls")),
     path("api/v1/", include("proctor_site.candidate_urls")),
     path("api/v1/", include("sessions.urls")),
     path("api/v1/", include("alerts.urls")),
