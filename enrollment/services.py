@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from django.conf import settings
 from django.db import transaction
 from prometheus_client import Counter
 
@@ -99,13 +98,15 @@ def candidate_enroll(
     images: Sequence[bytes],
     consent: ConsentGiven,
     actor: Actor,
+    threshold: float,
     only_first: bool = False,
 ) -> Enrolled:
     """Make the candidate's template of one to five pictures; any template before is replaced, the data key kept.
 
-    ``only_first`` refuses to replace (``already_enrolled``). Also raises ``Problem``: ``consent_invalid``, one of the
-    gate's codes, ``faces_differ``, ``workers_unavailable``, ``erasure_running``, and ``DuplicateRefusedError``
-    (``duplicate_suspected``), of which the candidate, the consent and the suspicion stay on record.
+    ``threshold``: the similarity, 0 to 1, that any two of the pictures must reach. ``only_first`` refuses to replace
+    (``already_enrolled``). Also raises ``Problem``: ``consent_invalid``, one of the gate's codes, ``faces_differ``,
+    ``workers_unavailable``, ``erasure_running``, and ``DuplicateRefusedError`` (``duplicate_suspected``), of which the
+    candidate, the consent and the suspicion stay on record.
     """
     consent.require_valid()
     consent.require_acceptable(organisation)
@@ -113,7 +114,7 @@ def candidate_enroll(
     consent.require_not_withdrawn(known)
     readings = images_embed(images)
     readings_require_good(readings)
-    readings_require_one_person(readings, threshold=settings.FACE_MATCH_THRESHOLD)
+    readings_require_one_person(readings, threshold=threshold)
     probe = Probe.of(combine(readings), readings)
     search_prepare(organisation=organisation, probe=probe)
     with transaction.atomic():

@@ -7,15 +7,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.audit import Actor
 from accounts.auth import organisation_of
-from accounts.limits import PictureLimit
 from accounts.models import Scope
-from accounts.problems import Problem
 from accounts.schema import problem_responses
 from enrollment import serializers
-from enrollment.requests import PARSERS, images_require_small
-from enrollment.services import DuplicateRefusedError, candidate_enroll, duplicates_of, enrollment_find
+from enrollment.services import duplicates_of, enrollment_find
 
 GATE_CODES = (
     "image_invalid",
@@ -31,43 +27,6 @@ GATE_CODES = (
     "queue_unavailable",
 )
 """What can be wrong with a picture, or with whoever looks at it."""
-
-
-class EnrollView(APIView):
-    """Enrol."""
-
-    required_scope = Scope.ENROLL
-    parser_classes = PARSERS
-    throttle_classes = [PictureLimit]
-
-    @extend_schema(
-        operation_id="enroll",
-        summary="Enrol a candidate",
-        description="Makes the candidate's template of one to five pictures of the same face. A second enrolment "
-        "replaces the template, and `replaced` says so. Consent is checked before any picture is looked at; the "
-        "pictures are not kept. What is wrong with a picture is said by `code`, `image` (its position), `measured` "
-        "and `threshold`; `problems` lists everything that is wrong with any of them. Where the organisation searches "
-        "for duplicates, `duplicates` names the candidates whose faces are alike: in the answer, or in the problem "
-        "`duplicate_suspected` where it refuses them until a person has decided.",
-        tags=["candidates"],
-        request={"multipart/form-data": serializers.EnrollForm, "application/json": serializers.EnrollJSON},
-        responses={201: serializers.PlatformEnrolledSerializer}
-        | problem_responses(
-            "consent_invalid", "faces_differ", "duplicate_suspected", "erasure_running", *GATE_CODES, body=True
-        ),
-    )
-    def post(self, request: Request) -> Response:
-        """Enrol a candidate."""
-        consent, body = serializers.enrollment_read(serializers.EnrollSerializer, request.data)
-        images_require_small(body["images"])
-        try:
-            enrolled = candidate_enroll(
-                organisation=organisation_of(request), consent=consent, actor=Actor.of_request(request), **body
-            )
-        except DuplicateRefusedError as refused:
-            shown = serializers.DuplicateSerializer(refused.duplicates, many=True).data
-            raise Problem(refused.code, refused.detail, duplicates=shown) from None
-        return Response(serializers.PlatformEnrolledSerializer(enrolled).data, status=201)
 
 
 class EnrollmentView(APIView):

@@ -72,6 +72,16 @@ def _default_claim(organisation: Organisation) -> Policy:
         return found
 
 
+def match_threshold(document: dict[str, Any]) -> float:
+    """Return the similarity, 0 to 1, from which on two faces are one person's under a policy."""
+    return engine.Policy.from_dict(document).rules[engine.EventType.FACE_MISMATCH].enter
+
+
+def default_match_threshold(*, organisation: Organisation) -> float:
+    """Return ``match_threshold`` of the default policy, for pictures that belong to no session."""
+    return match_threshold(policy_default(organisation=organisation).document)
+
+
 def policy_read(document: dict[str, Any]) -> engine.Policy:
     """Turn a document into a checked policy; raise ``Problem`` (``policy_invalid``) naming the bad fields by path."""
     try:

@@ -23,7 +23,7 @@ from enrollment.services import Enrolled, candidate_enroll
 from sessions.announce import session_end_announce
 from sessions.biometrics import is_biometric
 from sessions.models import Exam, ExamSession
-from sessions.policies import accommodations_merge, candidate_locked, policy_snapshot
+from sessions.policies import accommodations_merge, candidate_locked, match_threshold, policy_snapshot
 
 PLANNED: Final = timedelta(minutes=180)
 """How long a session is planned to last when the platform does not say."""
@@ -168,6 +168,7 @@ def session_enroll(*, session: ExamSession, images: Sequence[bytes], consent: Co
         images=images,
         consent=consent,
         actor=Actor(AuditEntry.ActorKind.CANDIDATE, str(session.id)),
+        threshold=match_threshold(session.policy_document),
         only_first=True,
     )
 

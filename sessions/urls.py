@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from sessions import consent_views, views
+from sessions import consent_views, picture_views, views
 
 urlpatterns = [
-    path("verify", views.VerifyView.as_view(), name="verify"),
+    path("enroll", picture_views.EnrollView.as_view(), name="enroll"),
+    path("verify", picture_views.VerifyView.as_view(), name="verify"),
     path("candidates/<str:candidate_id>/accommodations", views.AccommodationsView.as_view(), name="accommodations"),
     path("candidates/<str:candidate_id>/consent/withdraw", consent_views.ConsentWithdrawView.as_view()),
     path("session/start", views.SessionStartView.as_view(), name="session-start"),

@@ -14,11 +14,10 @@ from accounts.models import Scope
 from accounts.pages import PageQuerySerializer, Pages
 from accounts.problems import Problem
 from accounts.schema import problem_responses
-from detection.engine.policy import EventType, Policy
 from enrollment import serializers as candidates
 from enrollment.models import is_external_id
 from enrollment.requests import PARSERS, images_require_small
-from enrollment.services import candidate_find, candidate_verify
+from enrollment.services import candidate_find
 from enrollment.views import GATE_CODES
 from sessions import serializers
 from sessions.auth import JoinPrincipal, JoinsOnly, JoinsOrHasScope, JoinTokenAuthentication
@@ -27,7 +26,7 @@ from sessions.challenges import challenge_begin
 from sessions.check_in_serializers import ChallengeBegunSerializer
 from sessions.models import ExamSession, as_uuid
 from sessions.page_event_serializers import PageEventsSerializer, PageEventsTakenSerializer
-from sessions.policies import accommodations_set, policy_default
+from sessions.policies import accommodations_set
 from sessions.selectors import session_find, sessions_list
 from sessions.services import session_end, session_enroll, session_start
 
@@ -220,38 +219,6 @@ class SessionEventsView(APIView):
         body.is_valid(raise_exception=True)
         accepted = browser_events_send(session=session, **body.validated_data)
         return Response(PageEventsTakenSerializer({"accepted": accepted}).data, status=202)
-
-
-class VerifyView(APIView):
-    """Compare 1:1. It is here and not with enrolment because the threshold is the policy's."""
-
-    required_scope = Scope.VERIFY
-    parser_classes = PARSERS
-    throttle_classes = [PictureLimit]
-
-    @extend_schema(
-        operation_id="verify",
-        summary="Compare a picture with a candidate's template",
-        description="`similarity` is calibrated to 0-1 and matches from `threshold` on, which is the default policy's. "
-        "A picture too poor to decide on is refused, as when enrolling. After five failures in a row, nobody is "
-        "compared with this candidate for 30 seconds, and twice as long after each further one.",
-        tags=["candidates"],
-        request={"multipart/form-data": candidates.VerifyForm, "application/json": candidates.VerifySerializer},
-        responses={200: candidates.VerifiedSerializer}
-        | problem_responses(
-            "candidate_unknown", "not_enrolled", "consent_missing", "verification_paused", *GATE_CODES, body=True
-        ),
-    )
-    def post(self, request: Request) -> Response:
-        """Compare a picture with a candidate's template."""
-        body = candidates.VerifySerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        images_require_small([body.validated_data["image"]])
-        organisation = organisation_of(request)
-        policy = Policy.from_dict(policy_default(organisation=organisation).document)
-        threshold = policy.rules[EventType.FACE_MISMATCH].enter
-        verified = candidate_verify(organisation=organisation, threshold=threshold, **body.validated_data)
-        return Response(candidates.VerifiedSerializer(verified).data)
 
 
 class AccommodationsView(APIView):

@@ -20,13 +20,15 @@ from accounts.audit import candidate_subject
 from accounts.models import AuditEntry, DataKey, Organisation
 from detection.engine import quality
 from detection.engine.likeness import similarity
+from detection.engine.policy import merge
 from detection.worker import get_engine
 from enrollment import embedding
 from enrollment.models import Candidate, Consent, Enrollment, FaceTemplate
 from enrollment.services import template_load
 from enrollment.tasks import image_read
+from sessions.models import default_policy_document
 from tests.embedding_worker import altered
-from tests.factories import make_enrolled_candidate
+from tests.factories import make_enrolled_candidate, make_policy
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("embedding_worker")]
 
@@ -174,6 +176,19 @@ def test_pictures_of_two_people_are_refused(client: APIClient, photographs: dict
     assert "and 3 do not seem" in problem["detail"]  # people count from 1
     assert problem["measured"] < problem["threshold"]
     assert not FaceTemplate.objects.exists()
+
+
+def test_how_alike_pictures_must_be_says_the_default_policy(
+    client: APIClient, organisation: Organisation, photographs: dict[str, bytes]
+) -> None:
+    strict = merge(default_policy_document(), {"rules": {"FACE_MISMATCH": {"enter": 0.999, "exit": 0.999}}})
+    policy = make_policy(organisation, is_default=True, document=strict)
+    response = enroll(client, photographs["a_1"], photographs["a_2"])
+    assert (response.status_code, response.json()["code"]) == (422, "faces_differ")
+    assert response.json()["threshold"] == 0.999
+    policy.document = default_policy_document()
+    policy.save()
+    assert enroll(client, photographs["a_1"], photographs["a_2"]).status_code == 201
 
 
 def bomb() -> bytes:

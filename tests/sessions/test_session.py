@@ -301,6 +301,18 @@ class TestEnrolOnJoin:
         response = self.post(session, b"nothing")
         assert (response.status_code, response.json()["code"]) == (422, "image_invalid")
 
+    @pytest.mark.usefixtures("embedding_worker")
+    def test_how_alike_pictures_must_be_says_the_sessions_policy(
+        self, organisation: Organisation, photographs: dict[str, bytes]
+    ) -> None:
+        strict = {"rules": {"FACE_MISMATCH": {"enter": 0.999, "exit": 0.999}}}
+        candidate = make_enrolled_candidate(organisation)
+        session = make_session(organisation, candidate=candidate, overrides=strict, enroll_on_join=True)
+        FaceTemplate.objects.all().delete()
+        response = self.post(session, photographs["a_1"], photographs["a_2"])
+        assert (response.status_code, response.json()["code"]) == (422, "faces_differ")
+        assert response.json()["threshold"] == 0.999
+
     def test_only_where_the_session_was_started_for_it(self, organisation: Organisation) -> None:
         response = self.post(make_session(organisation), b"x")
         assert (response.status_code, response.json()["code"]) == (409, "enrollment_closed")
