@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from detection.engine.adapters import ADAPTERS, chosen_models, imagenet, l2cs, scrfd, sixdrepnet, with_chosen
+from detection.engine.adapters import arcface as arcface_adapter
+from detection.engine.adapters import chosen_models, imagenet, l2cs, scrfd, sixdrepnet, with_chosen
 from detection.engine.adapters.arcface import similarity_of
 from detection.engine.detectors import DETECTORS
 from detection.engine.detectors.identity import OTHER_MODEL
@@ -111,7 +112,7 @@ def test_its_input_is_rgb_between_minus_one_and_one(own, monkeypatch):
             fed.append(feeds["input.1"])
             return [np.ones((1, 512), np.float32)]
 
-    embedder = ADAPTERS["arcface"].build(Listening(), weight=load_manifest()["tiny-arc"])
+    embedder = arcface_adapter.build(Listening(), weight=load_manifest()["tiny-arc"])
     blue = np.full((112, 112, 3), (255, 0, 0), np.uint8)
     embedder._vectors([blue])
     assert fed[0].shape == (1, 3, 112, 112)
