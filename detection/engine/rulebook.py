@@ -47,6 +47,8 @@ class Rule:
     """Whether a pause shorter than the release time leaves a suspicion standing, as it does an open finding."""
     yields_to: tuple[EventType, ...] = ()
     """While one of these is suspected or open this rule says nothing: one trouble is one incident."""
+    waits: bool = False
+    """Whether, while one of ``yields_to`` is merely suspected, a suspicion of this waits for what comes of it."""
     is_moment: bool = False
     """Whether what is read is over as soon as it is read."""
     source: str = ""
@@ -176,6 +178,7 @@ RULES: Mapping[EventType, Rule] = {
         readings.speech_share,
         bridges_pauses=True,
         yields_to=(EventType.SPEECH_OFF_CAMERA, EventType.WHISPER),
+        waits=True,
     ),
     EventType.MULTIPLE_SPEAKERS: Rule(AUDIO, "conversation", VOICE_SEGMENTER, readings.second_voice, source="speakers"),
     EventType.LOOPED_AUDIO: Rule(AUDIO, "sound_loops", read=readings.loop),

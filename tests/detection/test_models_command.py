@@ -42,3 +42,6 @@ def test_what_fails_is_a_command_error(monkeypatch: pytest.MonkeyPatch) -> None:
         call_command("models", "bench")
     with pytest.raises(CommandError, match="runs"):
         call_command("models", "bench", "--runs", "0")
+    monkeypatch.setenv("MODEL_DEVICE", "abacus")
+    with pytest.raises(CommandError, match="MODEL_DEVICE must be one of cpu, cuda, not 'abacus'"):
+        call_command("models", "bench")
