@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from detection.engine import enrolling, quality
 from detection.engine.adapters import arcface as arcface_adapter
 from detection.engine.adapters import chosen_models, imagenet, l2cs, scrfd, sixdrepnet, with_chosen
 from detection.engine.adapters.arcface import similarity_of
@@ -151,6 +152,22 @@ def test_a_detector_of_the_scrfd_kind_takes_the_place_of_yunet(tmp_path, own, mo
     assert face.landmarks[0] == pytest.approx([32 - 3.2, 16 + 1.6])
     assert face.landmarks[3] == pytest.approx([32 - 1.6, 16 + 9.6])
     assert pipeline.analyse_frames([frame_job(np.zeros((60, 50, 3), np.uint8))])[0].measures["faces"]["count"] == 1
+
+
+def test_enrolment_and_session_both_run_the_networks_that_were_chosen(own, monkeypatch, frame_job):
+    monkeypatch.setenv("DETECTOR_MODELS", "faces=tiny-scrfd,identity=tiny-arc")
+    monkeypatch.setattr(quality, "assess", lambda image, faces: [])  # the tiny network sees its face in anything
+    pipeline = load("faces", "identity")
+    assert [model.name for model in pipeline.models] == ["tiny-scrfd", "tiny-arc"]
+    image = np.random.default_rng(1).integers(0, 255, (60, 50, 3), np.uint8)
+    enrolled = enrolling.read(pipeline, image).probe
+    assert enrolled is not None
+    assert enrolled.embedding.shape == (512,)
+    job = frame_job(image, template=enrolled.embedding, template_model="tiny-arc", attentive=True)
+    seen = pipeline.analyse_frames([job])[0].measures
+    assert "errors" not in seen
+    assert seen["faces"]["count"] == 1
+    assert seen["identity"]["comparison_score"] == pytest.approx(1, abs=1e-3)
 
 
 def test_a_picture_is_fed_to_scrfd_as_rgb_with_black_beyond_its_edges():
