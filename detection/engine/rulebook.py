@@ -87,12 +87,19 @@ RULES: Mapping[EventType, Rule] = {
         yields_to=(EventType.CAMERA_COVERED, EventType.LOW_LIGHT),
     ),
     EventType.NO_FACE: Rule(
-        VIDEO, "faces", FACE_DETECTOR, readings.possible_faces, yields_to=(EventType.CAMERA_COVERED,)
+        VIDEO,
+        "persons",
+        FACE_DETECTOR,
+        readings.possible_faces,
+        yields_to=(EventType.CAMERA_COVERED,),
+        source="faces",
     ),
     EventType.MULTIPLE_PERSONS: Rule(VIDEO, "persons", FACE_DETECTOR, readings.people, source="faces"),
     EventType.FACE_PARTIAL: Rule(VIDEO, "faces", FACE_DETECTOR, readings.visible_share, yields_to=(EventType.NO_FACE,)),
     EventType.FACE_TOO_FAR: Rule(VIDEO, "faces", FACE_DETECTOR, readings.width_px, yields_to=(EventType.NO_FACE,)),
-    EventType.FACE_MISMATCH: Rule(VIDEO, "identity", FACE_EMBEDDER, readings.pooled_similarity),
+    EventType.FACE_MISMATCH: Rule(
+        VIDEO, "identity", FACE_EMBEDDER, readings.pooled_similarity, yields_to=(EventType.NO_FACE,)
+    ),
     EventType.IDENTITY_UNSURE: Rule(
         VIDEO,
         "identity",

@@ -188,7 +188,7 @@ def test_the_measure_and_the_finding_name_the_network(own, monkeypatch, frame_jo
     assert measures["faces"]["model"] == "tiny-scrfd"
 
     class Decided:
-        measures = {"decision": {"faces": {"count": 2, "model": "tiny-scrfd"}}}
+        measures = {"decision": {"persons": {"visible": 0, "model": "tiny-scrfd"}}}
 
     assert _model(Decided(), RULES["NO_FACE"]) == "tiny-scrfd"
 
