@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from detection.engine.adapters import chosen_models, with_chosen
 from detection.engine.detectors import DETECTORS
 from detection.engine.pipeline import Pipeline
+from detection.engine.runtime import DEVICES
 from detection.engine.weights import WeightsError
 from detection.messages import (
     HEARTBEAT_INTERVAL_S,
@@ -38,7 +39,6 @@ ENGINE_QUEUES = frozenset({QUEUE_VISION, QUEUE_AUDIO, QUEUE_ENROLLMENT})
 """A worker that takes none of these loads no model."""
 
 WATCH_INTERVAL_S = 1.0
-DEVICES = ("cpu", "cuda")
 
 MODEL_MILLISECONDS = Gauge(
     "sdproctor_model_milliseconds",

@@ -171,8 +171,12 @@ class Judge:
             self._end(event, track.last_at)
 
     def _yields(self, event: EventType, rule: Rule) -> bool:
-        """Return whether a trouble that explains this one is suspected or open; a mere suspicion is dropped then."""
-        if not self._is_explained(rule):
+        """Return whether a trouble that explains this one is suspected or open; a mere suspicion is dropped then.
+
+        One that ``waits`` goes on while the explanation is only suspected: nothing is decided meanwhile.
+        """
+        others = [self.tracks[other] for other in rule.yields_to if other in self.tracks]
+        if not others or (rule.waits and not any(other.is_open for other in others)):
             return False
         track = self.tracks.get(event)
         if track is not None and not track.is_open:

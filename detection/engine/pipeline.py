@@ -76,10 +76,10 @@ class Pipeline:
                     if weight not in loaded:
                         loaded[weight] = _load(weight, device)
                 models = [loaded[weight] for weight in entry.weights]
-                optional = [load_recogniser(device)] if entry.is_optional else []
-                detectors[name] = entry.build(*models, *(_read(asset) for asset in entry.assets), *optional)
+                recogniser = [load_recogniser(entry.recogniser, device)] if entry.recogniser else []
+                detectors[name] = entry.build(*models, *(_read(asset) for asset in entry.assets), *recogniser)
             except (WeightsError, RuntimeModelError) as error:
-                if entry.is_optional and isinstance(error, WeightsUnavailableError):
+                if entry.is_optional and name not in chosen and isinstance(error, WeightsUnavailableError):
                     logger.info("Detector %s is switched off: %s", name, error)
                     not_installed[name] = str(error)
                     continue

@@ -30,9 +30,10 @@ def _measure(observation: Observation, detector: str) -> Mapping[str, Any]:
 
 
 def possible_faces(observation: Observation) -> Reading | None:
-    """Read how many faces are possibly there."""
+    """Read how many faces are possibly there, pictures on the wall left out."""
     faces = _measure(observation, "faces")
-    return _at(observation, faces.get("possible", faces.get("count")))
+    possible = faces.get("possible", faces.get("count"))
+    return _at(observation, _measure(observation, "persons").get("visible", possible))
 
 
 def people(observation: Observation) -> Reading | None:

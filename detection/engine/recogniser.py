@@ -1,4 +1,4 @@
-"""Turn speech into text: Whisper base (MIT) by ``onnx-asr``, an optional package that only this file knows.
+"""Turn speech into text: Whisper (MIT) by ``onnx-asr``, an optional package that only this file knows.
 
 Both are for installations that ask for them: ``requirements-transcript.txt`` and the group ``transcript`` of weights.
 """
@@ -15,17 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.engine.model import SPEECH_RECOGNISER, Array, Heard, Model
+from detection.engine.detectors.transcript import Whisper
+from detection.engine.model import Array, Heard, Model
 from detection.engine.runtime import TimedModel, session_options
-from detection.engine.weights import WeightsUnavailableError, is_fetched, weights_path
-
-FILES: Mapping[str, str] = {
-    "encoder": "whisper-base-encoder",
-    "decoder": "whisper-base-decoder",
-    "vocab": "whisper-base-vocab",
-    "added_tokens": "whisper-base-added-tokens",
-}
-"""What ``onnx-asr`` calls a file → its name in ``weights.toml``."""
+from detection.engine.weights import OWN, WeightsUnavailableError, is_fetched, load_manifest, weights_path
 
 _MAX_TOKENS = 120
 """Ten seconds of fast speech are some 80; without a bound, noise that the network loops on would cost eight seconds."""
@@ -39,14 +32,14 @@ class WhisperRecogniser(TimedModel):
 
     input_names = ["samples"]
 
-    def __init__(self, paths: Mapping[str, Path], *, device: str) -> None:
+    def __init__(self, name: str, paths: Mapping[str, Path], *, device: str) -> None:
         whisper = importlib.import_module("onnx_asr.models.whisper")
         features = importlib.import_module("onnx_asr.preprocessors.numpy_preprocessor")
         options, providers = session_options(device)
         self._whisper: Any = whisper.WhisperHf(
             dict(paths), features.WhisperPreprocessorNumpy, {"sess_options": options, "providers": providers}
         )
-        super().__init__(SPEECH_RECOGNISER, str(self._whisper._encoder.get_providers()[0]))
+        super().__init__(name, str(self._whisper._encoder.get_providers()[0]))
         self.models: tuple[Model, ...] = (self,)
         self._languages = np.array(
             [number for number, token in self._whisper._vocab.items() if _LANGUAGE.fullmatch(token)], np.int64
@@ -72,13 +65,16 @@ class WhisperRecogniser(TimedModel):
         return [self._whisper._decoding(encoded, prompt, _MAX_TOKENS)[0]]
 
 
-def load_recogniser(device: str) -> WhisperRecogniser:
-    """Load Whisper on ``device``; ``WeightsUnavailableError`` says what to install where it is not."""
-    if not all(is_fetched(name) for name in FILES.values()):
-        raise WeightsUnavailableError("its weights are not fetched: run `make weights GROUP=transcript`")
-    paths = {part: weights_path(name) for part, name in FILES.items()}
+def load_recogniser(whisper: Whisper, device: str) -> WhisperRecogniser:
+    """Load a Whisper on ``device``; ``WeightsUnavailableError`` says what to install where it is not."""
+    manifest = load_manifest()
+    missing = [manifest[name].group for name in whisper.files.values() if not is_fetched(name)]
+    if groups := [group for group in dict.fromkeys(missing) if group != OWN]:
+        commands = " && ".join(f"make weights GROUP={group}" for group in groups)
+        raise WeightsUnavailableError(f"its weights are not fetched: run `{commands}`")
+    paths = {part: weights_path(name) for part, name in whisper.files.items()}
     try:
-        return WhisperRecogniser(paths, device=device)
+        return WhisperRecogniser(whisper.name, paths, device=device)
     except ModuleNotFoundError as error:
         raise WeightsUnavailableError(
             f"the package {error.name} is not installed: run `pip install -r requirements-transcript.txt`"

@@ -47,6 +47,8 @@ class Rule:
     """Whether a pause shorter than the release time leaves a suspicion standing, as it does an open finding."""
     yields_to: tuple[EventType, ...] = ()
     """While one of these is suspected or open this rule says nothing: one trouble is one incident."""
+    waits: bool = False
+    """Whether, while one of ``yields_to`` is merely suspected, a suspicion of this waits for what comes of it."""
     is_moment: bool = False
     """Whether what is read is over as soon as it is read."""
     source: str = ""
@@ -85,12 +87,19 @@ RULES: Mapping[EventType, Rule] = {
         yields_to=(EventType.CAMERA_COVERED, EventType.LOW_LIGHT),
     ),
     EventType.NO_FACE: Rule(
-        VIDEO, "faces", FACE_DETECTOR, readings.possible_faces, yields_to=(EventType.CAMERA_COVERED,)
+        VIDEO,
+        "persons",
+        FACE_DETECTOR,
+        readings.possible_faces,
+        yields_to=(EventType.CAMERA_COVERED,),
+        source="faces",
     ),
     EventType.MULTIPLE_PERSONS: Rule(VIDEO, "persons", FACE_DETECTOR, readings.people, source="faces"),
     EventType.FACE_PARTIAL: Rule(VIDEO, "faces", FACE_DETECTOR, readings.visible_share, yields_to=(EventType.NO_FACE,)),
     EventType.FACE_TOO_FAR: Rule(VIDEO, "faces", FACE_DETECTOR, readings.width_px, yields_to=(EventType.NO_FACE,)),
-    EventType.FACE_MISMATCH: Rule(VIDEO, "identity", FACE_EMBEDDER, readings.pooled_similarity),
+    EventType.FACE_MISMATCH: Rule(
+        VIDEO, "identity", FACE_EMBEDDER, readings.pooled_similarity, yields_to=(EventType.NO_FACE,)
+    ),
     EventType.IDENTITY_UNSURE: Rule(
         VIDEO,
         "identity",
@@ -176,6 +185,7 @@ RULES: Mapping[EventType, Rule] = {
         readings.speech_share,
         bridges_pauses=True,
         yields_to=(EventType.SPEECH_OFF_CAMERA, EventType.WHISPER),
+        waits=True,
     ),
     EventType.MULTIPLE_SPEAKERS: Rule(AUDIO, "conversation", VOICE_SEGMENTER, readings.second_voice, source="speakers"),
     EventType.LOOPED_AUDIO: Rule(AUDIO, "sound_loops", read=readings.loop),

@@ -26,6 +26,7 @@ from detection.engine.model import Array, Model
 __all__ = [
     "CPU",
     "CUDA",
+    "DEVICES",
     "LITERT",
     "LiteRtModel",
     "Model",
@@ -44,6 +45,8 @@ CUDA = "CUDAExecutionProvider"
 LITERT = "LiteRT"
 """Its CPU kernels; the other two are ONNX Runtime's own names."""
 _PROVIDERS: Mapping[str, tuple[str, ...]] = {"cpu": (CPU,), "cuda": (CUDA, CPU)}
+DEVICES = tuple(_PROVIDERS)
+"""What ``MODEL_DEVICE`` may be."""
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
     CUDA: {
         # The default tries every algorithm for each new shape: seconds on each change of the batch's size.

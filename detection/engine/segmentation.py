@@ -1,13 +1,14 @@
 """Who speaks when, locally: pyannote segmentation-3.0 (MIT), an ONNX graph of about ten seconds of sound at a time.
 
 It names at most three voices per stretch of sound, at most two at once, by an arbitrary number that holds within the
-stretch only. Its seven classes: nobody, voice 1, 2, 3, voices 1+2, 1+3, 2+3.
+stretch only. Its seven classes: nobody, voice 1, 2, 3, voices 1+2, 1+3, 2+3. Others of its kind may know more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,9 @@ MIN_S = 1.0
 HOP = 270
 FRAME_S = HOP / SAMPLE_RATE_HZ
 """Seconds per frame of its output, 16.9 ms."""
-_FIRST_MIDDLE = 495.5
-"""Middle of the first frame's receptive field of 991 samples: convolutions of 251, 5, 5 and pools of 3 (SincNet)."""
-_ACTIVE = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
-_FIRST_OVERLAP = 4
+_FIELD = 991
+"""Samples that a frame is made of: convolutions of 251, 5, 5 and pools of 3 (SincNet)."""
+_FIRST_MIDDLE = _FIELD / 2
 
 OVERLAP = 0.12
 """Mean probability from which two people talk at once. Far from even, because the network undercounts at a distance:
@@ -45,13 +45,53 @@ SAME_VOICE = 0.4
 person far from the microphone 46 reach it, of 223 of two people none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Powerset:
+    """What differs among the networks of this kind.
+
+    Its classes are all sets of up to ``at_once`` of ``voices`` voices, smaller sets first. ``overlap``: the mean
+    probability from which two talk at once; it becomes ``OVERLAP``, which is segmentation-3.0's.
+    """
+
+    input_name: str = "input"
+    voices: int = 3
+    at_once: int = 2
+    overlap: float = OVERLAP
+
+    @property
+    def active(self) -> NDArray[np.float32]:
+        """Return which voices speak in each class, 0 or 1, ``(classes, voices)``."""
+        sets = [each for size in range(self.at_once + 1) for each in combinations(range(self.voices), size)]
+        return np.array([[voice in each for voice in range(self.voices)] for each in sets], np.float32)
+
+    def read(self, classes: NDArray[np.float32]) -> Voices:
+        """Turn the classes' probabilities, ``(n, classes)``, into who speaks when."""
+        members = self.active
+        active = classes @ members
+        overlap = classes[:, members.sum(axis=1) > 1].sum(axis=1)
+        return Voices(
+            times_s=_middles(len(classes)),
+            speech=1.0 - classes[:, 0],
+            overlap=np.interp(overlap, (0.0, self.overlap, 1.0), (0.0, OVERLAP, 1.0)).astype(np.float32),
+            active=active[:, np.argsort(-(active >= ACTIVE).sum(axis=0), kind="stable")],
+        )
+
+
+SEGMENTATION_3 = Powerset()
+
+
+def frames_in(samples: int) -> int:
+    """Return how many frames the network makes of so many samples: whole receptive fields only."""
+    return max(0, (samples - _FIELD) // HOP + 1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Voices:
     """What was found in some sound, per frame of ``FRAME_S`` seconds, ``n`` frames in all.
 
     ``times_s``: middle of each frame from the start of the sound. ``speech`` and ``overlap``: probability that
-    somebody, and that two, speak. ``active``: which local voice speaks, ``(n, 3)``, probabilities; the most active one
-    comes first.
+    somebody, and that two, speak. ``active``: which local voice speaks, ``(n, voices)``, probabilities; the most active
+    one comes first.
     """
 
     times_s: NDArray[np.float64]
@@ -66,7 +106,7 @@ class Voices:
 
     @property
     def alone(self) -> NDArray[np.bool_]:
-        """Return where each local voice speaks alone, ``(n, 3)``."""
+        """Return where each local voice speaks alone, ``(n, voices)``."""
         active = self.active >= ACTIVE
         single = (active.sum(axis=1) == 1) & ~self.talk_at_once
         return np.asarray(active & single[:, None], bool)
@@ -87,8 +127,9 @@ class Voices:
 class Segmenter:
     """Runs the network."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, network: Powerset = SEGMENTATION_3) -> None:
         self._model = model
+        self._network = network
 
     def listen(self, samples: Samples) -> Voices:
         """Find the voices of up to some ten seconds; no frames for less than a second."""
@@ -97,21 +138,12 @@ class Segmenter:
     def listen_to_each(self, sounds: Sequence[Samples]) -> list[Voices]:
         """Find the voices of several sounds; on a GPU those of one length together."""
         enough = [sound for sound in sounds if len(sound) >= MIN_S * SAMPLE_RATE_HZ]
-        heard = iter(run_each(self._model, "input", [clean(sound)[None, None] for sound in enough]))
-        nothing = np.zeros((0, len(_ACTIVE)), np.float32)
+        heard = iter(run_each(self._model, self._network.input_name, [clean(sound)[None, None] for sound in enough]))
+        nothing = np.zeros((0, len(self._network.active)), np.float32)
         return [
-            _voices(np.exp(next(heard)[0][0]) if len(sound) >= MIN_S * SAMPLE_RATE_HZ else nothing) for sound in sounds
+            self._network.read(np.exp(next(heard)[0][0]) if len(sound) >= MIN_S * SAMPLE_RATE_HZ else nothing)
+            for sound in sounds
         ]
-
-
-def _voices(classes: NDArray[np.float32]) -> Voices:
-    active = classes @ _ACTIVE
-    return Voices(
-        times_s=_middles(len(classes)),
-        speech=1.0 - classes[:, 0],
-        overlap=classes[:, _FIRST_OVERLAP:].sum(axis=1),
-        active=active[:, np.argsort(-(active >= ACTIVE).sum(axis=0), kind="stable")],
-    )
 
 
 def starts(length: int, step_s: float) -> list[int]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from environ import Env
 
 from detection.engine.policy import DEFAULT_POLICY, Policy, PolicyError
+from detection.engine.runtime import DEVICES
+from detection.engine.weights import WeightsError
 from detection.engine.weights.store import ROOT
 from detection.evaluation.layout import LayoutError
 from detection.evaluation.product import NotInThisBuildError, Product
@@ -22,18 +24,21 @@ OK, WRONG_LAYOUT, NOT_IN_THIS_BUILD = 0, 2, 3
 
 
 def main(arguments: list[str]) -> int:
-    """Measure and print; return 0, 2 for labels or a policy that cannot be used, 3 for a detector that is missing."""
+    """Measure and print; return 0, 2 for labels or a policy that cannot be used, 3 for a detector that is missing.
+
+    3 also where settings choose a device or a network that there is not.
+    """
     Env.read_env(ROOT / ".env")  # WEIGHTS_DIR and MODEL_DEVICE may be set there
     options = _parse(arguments)
     try:
-        product = Product.load(_policy(options.policy), device=os.environ.get("MODEL_DEVICE") or "cpu")
+        product = Product.load(_policy(options.policy), device=_device())
         report = TASKS[options.task](product, options.directory)
         if options.record:
             _record(options, product, report)
     except (LayoutError, PolicyError) as error:
         print(f"evaluation: {error}", file=sys.stderr)
         return WRONG_LAYOUT
-    except NotInThisBuildError as error:
+    except (NotInThisBuildError, WeightsError) as error:
         print(f"evaluation: {error}", file=sys.stderr)
         return NOT_IN_THIS_BUILD
     print(json.dumps(report.to_dict(), allow_nan=False) if options.json else report.to_text())
@@ -57,6 +62,13 @@ def _record(options: argparse.Namespace, product: Product, report: Report) -> No
     models = {model.name: model.provider for model in product.pipeline.models}
     arguments = f"{options.task} DIR{policy}"
     record(report, options.directory, name=options.record, arguments=arguments, models=models)
+
+
+def _device() -> str:
+    device = os.environ.get("MODEL_DEVICE") or "cpu"
+    if device not in DEVICES:
+        raise NotInThisBuildError(f"MODEL_DEVICE must be one of {', '.join(DEVICES)}, not {device!r}.")
+    return device
 
 
 def _policy(path: Path | None) -> Policy:

@@ -11,7 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from detection.engine.adapters import ADAPTERS, chosen_models, imagenet, l2cs, scrfd, sixdrepnet, with_chosen
+from detection.engine import enrolling, quality
+from detection.engine.adapters import arcface as arcface_adapter
+from detection.engine.adapters import chosen_models, imagenet, l2cs, scrfd, sixdrepnet, with_chosen
 from detection.engine.adapters.arcface import similarity_of
 from detection.engine.detectors import DETECTORS
 from detection.engine.detectors.identity import OTHER_MODEL
@@ -111,7 +113,7 @@ def test_its_input_is_rgb_between_minus_one_and_one(own, monkeypatch):
             fed.append(feeds["input.1"])
             return [np.ones((1, 512), np.float32)]
 
-    embedder = ADAPTERS["arcface"].build(Listening(), weight=load_manifest()["tiny-arc"])
+    embedder = arcface_adapter.build(Listening(), weight=load_manifest()["tiny-arc"])
     blue = np.full((112, 112, 3), (255, 0, 0), np.uint8)
     embedder._vectors([blue])
     assert fed[0].shape == (1, 3, 112, 112)
@@ -152,6 +154,22 @@ def test_a_detector_of_the_scrfd_kind_takes_the_place_of_yunet(tmp_path, own, mo
     assert pipeline.analyse_frames([frame_job(np.zeros((60, 50, 3), np.uint8))])[0].measures["faces"]["count"] == 1
 
 
+def test_enrolment_and_session_both_run_the_networks_that_were_chosen(own, monkeypatch, frame_job):
+    monkeypatch.setenv("DETECTOR_MODELS", "faces=tiny-scrfd,identity=tiny-arc")
+    monkeypatch.setattr(quality, "assess", lambda image, faces: [])  # the tiny network sees its face in anything
+    pipeline = load("faces", "identity")
+    assert [model.name for model in pipeline.models] == ["tiny-scrfd", "tiny-arc"]
+    image = np.random.default_rng(1).integers(0, 255, (60, 50, 3), np.uint8)
+    enrolled = enrolling.read(pipeline, image).probe
+    assert enrolled is not None
+    assert enrolled.embedding.shape == (512,)
+    job = frame_job(image, template=enrolled.embedding, template_model="tiny-arc", attentive=True)
+    seen = pipeline.analyse_frames([job])[0].measures
+    assert "errors" not in seen
+    assert seen["faces"]["count"] == 1
+    assert seen["identity"]["comparison_score"] == pytest.approx(1, abs=1e-3)
+
+
 def test_a_picture_is_fed_to_scrfd_as_rgb_with_black_beyond_its_edges():
     fed = scrfd.feed(np.full((33, 20, 3), (255, 0, 0), np.uint8))
     assert fed.shape == (1, 3, 64, 32)
@@ -170,7 +188,7 @@ def test_the_measure_and_the_finding_name_the_network(own, monkeypatch, frame_jo
     assert measures["faces"]["model"] == "tiny-scrfd"
 
     class Decided:
-        measures = {"decision": {"faces": {"count": 2, "model": "tiny-scrfd"}}}
+        measures = {"decision": {"persons": {"visible": 0, "model": "tiny-scrfd"}}}
 
     assert _model(Decided(), RULES["NO_FACE"]) == "tiny-scrfd"
 

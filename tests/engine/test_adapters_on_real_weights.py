@@ -1,7 +1,7 @@
 """The networks that take a detector's place, on their real weights, where those have been fetched.
 
-They are no part of the set-up: ``python -m detection.engine.weights fetch 6drepnet360``; those of InsightFace are for
-non-commercial use, and are looked at only where ``ACCEPT_NON_COMMERCIAL_WEIGHTS`` says so.
+They are no part of the set-up: ``python -m detection.engine.weights fetch --group adapters --group whisper-tiny``.
+Those of InsightFace are for non-commercial use, and are looked at only where ``ACCEPT_NON_COMMERCIAL_WEIGHTS`` says so.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import pytest
 from detection.engine.adapters import chosen_models, with_chosen
 from detection.engine.detectors import DETECTORS
 from detection.engine.pipeline import Pipeline
-from detection.engine.weights import WeightsError, weights_path
+from detection.engine.policy import Policy
+from detection.engine.weights import WeightsError, load_manifest, weights_path
+from tests.engine.talk import ANNA, BERT, room, samples_of, says
 
+WORDS = Policy.from_dict({"detectors": {"transcript": {"enabled": True, "keywords": ["whole page", "nose"]}}})
 PHOTOS = ("a_1", "a_2", "b_1", "b_2", "c_1", "d_1")
 
 
@@ -69,3 +72,42 @@ def test_arcface_tells_people_apart(monkeypatch, photo):
     others = [vectors[a] @ vectors[b] for a in PHOTOS for b in PHOTOS if a[0] < b[0]]
     assert len(others) == 13
     assert max(others) < 0.32
+
+
+def test_a_smaller_whisper_hears_the_words(monkeypatch):
+    net = swapped(monkeypatch, "transcript=whisper-tiny", "speech", "transcript")
+    assert net.unavailable == {}
+    line = room((1, says(ANNA, 2)), length_s=9)
+    jobs = [sample.job for sample in samples_of(line, policy=WORDS)]
+    heard = [seen.measures["transcript"] for seen in net.analyse_audio(jobs) if "transcript" in seen.measures]
+    assert any(each["keywords"] == ["whole page"] and each["language"] == "en" for each in heard)
+    assert all("nose" not in each["keywords"] for each in heard)
+
+
+def test_segmentation_3_by_way_of_the_adapter_hears_what_it_hears_itself(monkeypatch, tmp_path, pipeline):
+    weight = load_manifest()["segmentation-3.0"]
+    own = tmp_path / "own.toml"
+    own.write_text(
+        f'[[file]]\nname = "again"\nsource = "{weights_path(weight.name)}"\nsha256 = "{weight.sha256}"\n'
+        'licence = "MIT"\nadapter = "pyannote"\n'
+    )
+    monkeypatch.setenv("EXTRA_WEIGHTS", str(own))
+    net = swapped(monkeypatch, "speakers=again", "speech", "speakers")
+    assert net.unavailable == {}
+    line = room((1, says(ANNA, 0)), (3, says(BERT, 1)), length_s=10)
+    found, usual = (each.detector("speakers").timeline(line) for each in (net, pipeline))
+    assert usual.speakers == 2
+    assert np.array_equal(found.overlap, usual.overlap)
+
+
+def test_wespeaker_by_way_of_the_adapter_hears_what_it_hears_itself(monkeypatch, tmp_path, pipeline):
+    weight = load_manifest()["wespeaker-resnet34"]
+    own = tmp_path / "own.toml"
+    own.write_text(
+        f'[[file]]\nname = "again"\nsource = "{weights_path(weight.name)}"\nsha256 = "{weight.sha256}"\n'
+        'licence = "CC-BY-4.0"\nadapter = "wespeaker"\n'
+    )
+    monkeypatch.setenv("EXTRA_WEIGHTS", str(own))
+    net = swapped(monkeypatch, "voice=again", "speech", "speakers", "voice")
+    found, usual = (each.detector("voice").embed(says(ANNA, 0)) for each in (net, pipeline))
+    assert np.array_equal(found, usual)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -160,3 +161,42 @@ def test_a_poster_is_an_incident_that_ends():
         ("MULTIPLE_PERSONS", "closed"),
     ]
     assert 58 <= changes[1][3] <= 63
+
+
+def left_alone(poster_s: float, alone_s: float, *, moves: bool = False) -> list[Observation]:
+    """A candidate before a poster, who goes away after a while; or it is no poster."""
+    alone = [poster_s + 0.5 * number for number in range(int(alone_s * 2))]
+    return [
+        *session(poster_s, lambda at: POSTER),
+        *(seen(at, [sway(POSTER, at) if moves else POSTER]) for at in alone),
+    ]
+
+
+def test_a_poster_does_not_stand_in_for_a_candidate_who_left():
+    """For as long as it lasts: longer, too, than the place where the candidate sat is remembered."""
+    changes = [change for change in told(play(left_alone(90, 400))) if change[0] != "MULTIPLE_PERSONS"]
+    assert changes == [("NO_FACE", "opened", 90.0, None)]
+
+
+def test_its_incident_says_that_there_is_a_picture_only():
+    (opened,) = [change for change in play(left_alone(90, 20)) if change.event_type == "NO_FACE"]
+    assert opened.measures["decision"]["persons"] | {"faceless": 0} == {
+        "count": 0,
+        "faces": 0,
+        "visible": 0,
+        "faceless": 0,
+        "pictures": 1,
+    }
+
+
+def test_a_face_that_moves_is_somebody_whatever_it_was_taken_for():
+    assert "NO_FACE" not in {name for name, *_ in told(play(left_alone(90, 60, moves=True)))}
+
+
+def test_the_face_on_a_poster_is_not_compared_with_a_candidate_who_left():
+    compared = {"similarity": 0.01, "comparison_score": -0.1, "decided": True}
+    seen_alone = [
+        dataclasses.replace(each, measures={**each.measures, "identity": compared}) if at >= 180 else each
+        for at, each in enumerate(left_alone(90, 60))
+    ]
+    assert {name for name, *_ in told(play(seen_alone))} == {"MULTIPLE_PERSONS", "NO_FACE"}

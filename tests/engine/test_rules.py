@@ -24,8 +24,9 @@ def test_an_incident_tells_when_it_was_decided_and_what_was_seen():
     assert opened.decided_at == START + 8
     assert opened.sample_ids == ("f5.000", "f5.000", "f8.000")
     assert opened.frame_ids == ("f5.000", "f8.000")
-    assert opened.measures["onset"] == {"faces": {"count": 0, "possible": 0}}
-    assert opened.measures["decision"] == {"faces": {"count": 0, "possible": 0}}
+    nobody = {"count": 0, "faces": 0, "visible": 0, "faceless": 0, "pictures": 0}
+    assert opened.measures["onset"] == {"persons": nobody}
+    assert opened.measures["decision"] == {"persons": nobody}
     assert opened.rule == Policy().rules[EventType.NO_FACE]
     assert opened.model == "yunet-2023mar"
     assert (opened.value, opened.peak_value) == (0, 0)

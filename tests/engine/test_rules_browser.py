@@ -61,6 +61,15 @@ def test_a_hidden_page_explains_the_lost_focus(blur_first: bool, blur_hold_s: fl
     assert {name for name, *_ in told(play(seen, rules, end=30))} == {"TAB_HIDDEN"}
 
 
+def test_leaving_full_screen_for_longer_than_a_slip_is_an_incident_until_it_is_back():
+    seen = [*frames(0, 10), said(10, "FULLSCREEN_EXIT"), *frames(10, 12), said(12, "FULLSCREEN_EXIT", ended=True)]
+    assert play([*seen, *frames(12.5, 30)], end=30) == []
+    seen += [*frames(12.5, 20), said(20, "FULLSCREEN_EXIT"), *frames(20.5, 40)]
+    changes = play([*seen, said(40, "FULLSCREEN_EXIT", ended=True), *frames(40.5, 50)])
+    assert told(changes) == [("FULLSCREEN_EXIT", "opened", 20.0, None), ("FULLSCREEN_EXIT", "closed", 20.0, 40.0)]
+    assert changes[0].decided_at == START + 23
+
+
 def test_a_focus_that_stays_away_after_the_page_is_seen_again_counts_from_then_on():
     seen = [*frames(0, 10), said(10, "WINDOW_BLUR"), said(10.01, "TAB_HIDDEN"), *frames(10.5, 20)]
     seen += [

@@ -10,13 +10,13 @@ import pytest
 
 from detection.engine import recogniser
 from detection.engine.detectors import DETECTORS
-from detection.engine.detectors.transcript import TranscriptDetector, spoken
+from detection.engine.detectors.transcript import WHISPER_BASE, TranscriptDetector, spoken
 from detection.engine.media import SAMPLE_RATE_HZ, AudioWindow
 from detection.engine.model import Heard
 from detection.engine.observations import AUDIO, Observation, SpeechMeasure, without_private
 from detection.engine.pipeline import Pipeline
 from detection.engine.policy import EventType, Policy, PolicyError
-from detection.engine.recogniser import FILES, load_recogniser
+from detection.engine.recogniser import load_recogniser
 from detection.engine.rules import RulesState, advance
 from detection.engine.samples import AudioJob, AudioSample
 from detection.engine.silero import CHUNK_S
@@ -204,30 +204,31 @@ def test_other_than_a_short_list_of_words_is_refused_by_its_path(wrong):
 
 
 def test_its_weights_are_fetched_by_name_alone():
-    groups = {load_manifest()[name].group for name in FILES.values()}
+    groups = {load_manifest()[name].group for name in WHISPER_BASE.files.values()}
     assert groups == {"transcript"}
 
 
 def test_an_installation_without_it_says_what_would_install_it(tmp_path, monkeypatch):
     monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
     with pytest.raises(WeightsUnavailableError, match="make weights GROUP=transcript"):
-        load_recogniser("cpu")
+        load_recogniser(WHISPER_BASE, "cpu")
     monkeypatch.setattr(recogniser, "is_fetched", lambda _name: True)
     monkeypatch.setattr(recogniser, "weights_path", lambda name: tmp_path / name)
     monkeypatch.setitem(sys.modules, "onnx_asr", None)
+    monkeypatch.setitem(sys.modules, "onnx_asr.models.whisper", None)
     with pytest.raises(WeightsUnavailableError, match=r"onnx_asr.* not installed: .*requirements-transcript\.txt"):
-        load_recogniser("cpu")
+        load_recogniser(WHISPER_BASE, "cpu")
 
 
 def test_a_pipeline_keeps_optional_detectors_apart_from_broken_ones(monkeypatch):
-    def away(_device):
+    def away(_whisper, _device):
         raise WeightsUnavailableError("its weights are not fetched")
 
     monkeypatch.setattr("detection.engine.pipeline.load_recogniser", away)
     loaded = Pipeline.load(entries={"transcript": DETECTORS["transcript"]})
     assert loaded.not_installed == {"transcript": "its weights are not fetched"}
     assert loaded.unavailable == {}
-    monkeypatch.setattr("detection.engine.pipeline.load_recogniser", lambda _device: Ear("the answer"))
+    monkeypatch.setattr("detection.engine.pipeline.load_recogniser", lambda _whisper, _device: Ear("the answer"))
     loaded = Pipeline.load(entries={"transcript": DETECTORS["transcript"]})
     assert loaded.has("transcript")
 

@@ -454,6 +454,23 @@ def test_the_command_verifies_whatever_is_there_of_other_groups(weights_dir: Pat
     assert "efficientdet_lite2.tflite" in done.stderr
 
 
+@pytest.mark.parametrize("action", ["list", "fetch", "verify"])
+def test_the_command_knows_no_group_and_no_entry_that_is_not_there(tmp_path: Path, action: str) -> None:
+    done = run_command(action, "--directory", str(tmp_path), "--group", "nose")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no group nose; there are adapters, default," in done.stderr
+    done = run_command(action, "--directory", str(tmp_path), "nose")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "neither weights.toml nor EXTRA_WEIGHTS has an entry nose" in done.stderr
+
+
+def test_the_list_has_straight_columns(tmp_path: Path) -> None:
+    lines = run_command("list", "--directory", str(tmp_path)).stdout.splitlines()
+    manifest = load_manifest()
+    assert len(lines) == len(manifest)
+    assert len({line.rindex(entry.file) for line, entry in zip(lines, manifest.values(), strict=True)}) == 1
+
+
 def test_the_command_fails_naming_the_wrong_file(tmp_path: Path) -> None:
     (tmp_path / "face_detection_yunet_2023mar.onnx").write_bytes(b"something else")
     done = run_command("verify", "--directory", str(tmp_path), "yunet-2023mar")

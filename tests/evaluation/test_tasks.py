@@ -405,6 +405,21 @@ def test_the_policys_threshold_is_the_operating_point(capsys, pairs):
     assert json.loads(out)["figures"]["auc"]["value"] == 1
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("DETECTOR_MODELS", "nose=x", "evaluation: DETECTOR_MODELS, nose=x: there is no detector of that name"),
+        ("MODEL_DEVICE", "abacus", "evaluation: MODEL_DEVICE must be one of cpu, cuda, not 'abacus'."),
+    ],
+)
+def test_a_choice_that_cannot_be_ends_with_3(capsys, tmp_path, monkeypatch, setting, value, sentence):
+    monkeypatch.setenv(setting, value)
+    code, out, err = run(capsys, "faces", tmp_path)
+    assert (code, out) == (3, "")
+    assert err.startswith(sentence)
+    assert err.count("\n") == 1
+
+
 def test_a_missing_detector_ends_with_3(capsys, tmp_path, monkeypatch, weights_dir):
     monkeypatch.setattr(Product, "load", lambda *_, **__: scripted(lambda _: {}, "faces"))
     code, _, error = run(capsys, "objects", tmp_path)

@@ -12,24 +12,32 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from detection.engine.adapters import arcface, l2cs, scrfd, sixdrepnet
+from detection.engine.adapters import arcface, l2cs, pyannote, scrfd, sixdrepnet, wespeaker, whisper
 from detection.engine.detectors import DetectorEntry
 from detection.engine.weights import Weight, WeightsError, load_manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """Whose place it takes, and what builds the detector: from the loaded model and its manifest entry."""
+    """Whose place it takes, and what a manifest entry with it loads and builds."""
 
     detector: str
-    build: Callable[..., Any]
+    entry: Callable[[Weight], DetectorEntry]
+
+
+def _of_one(build: Callable[..., Any]) -> Callable[[Weight], DetectorEntry]:
+    """Return the entry of a detector of one network; ``build`` gets the loaded model, and ``weight`` by name."""
+    return lambda weight: DetectorEntry((weight.name,), partial(build, weight=weight))
 
 
 ADAPTERS: Mapping[str, Adapter] = {
-    "arcface": Adapter("identity", arcface.build),
-    "scrfd": Adapter("faces", scrfd.build),
-    "l2cs": Adapter("gaze", l2cs.build),
-    "6drepnet": Adapter("head_pose", sixdrepnet.build),
+    "arcface": Adapter("identity", _of_one(arcface.build)),
+    "scrfd": Adapter("faces", _of_one(scrfd.build)),
+    "l2cs": Adapter("gaze", _of_one(l2cs.build)),
+    "6drepnet": Adapter("head_pose", _of_one(sixdrepnet.build)),
+    "pyannote": Adapter("speakers", _of_one(pyannote.build)),
+    "wespeaker": Adapter("voice", _of_one(wespeaker.build)),
+    "whisper": Adapter("transcript", whisper.entry),
 }
 
 
@@ -64,4 +72,4 @@ def _entry(detector: str, weight: Weight | None, name: str, entries: Mapping[str
     if adapter.detector != detector:
         raise WeightsError(f"{where}: {weight.adapter} takes the place of {adapter.detector}")
     weight.require_accepted()
-    return DetectorEntry((weight.name,), partial(adapter.build, weight=weight))
+    return adapter.entry(weight)

@@ -42,8 +42,13 @@ class DetectorEntry:
     weights: tuple[str, ...]
     build: Callable[..., Any]
     assets: tuple[str, ...] = ()
-    is_optional: bool = False
-    """Whether it is for installations that ask for it, and gets the recogniser of ``recogniser.load_recogniser``."""
+    recogniser: transcript.Whisper | None = None
+    """What hears words for it, loaded by ``recogniser.load_recogniser`` and handed over last."""
+
+    @property
+    def is_optional(self) -> bool:
+        """Return whether it is for installations that ask for it: recognisers are large."""
+        return self.recogniser is not None
 
 
 DETECTORS: Mapping[str, DetectorEntry] = {
@@ -64,5 +69,7 @@ DETECTORS: Mapping[str, DetectorEntry] = {
     "sounds": DetectorEntry((), sounds.SoundsDetector),
     "tones": DetectorEntry((tones.MODEL_NAME,), tones.TonesDetector),
     "voice": DetectorEntry((voice.MODEL_NAME,), voice.VoiceDetector),
-    "transcript": DetectorEntry((transcript.MODEL_NAME,), transcript.TranscriptDetector, is_optional=True),
+    "transcript": DetectorEntry(
+        (transcript.MODEL_NAME,), transcript.TranscriptDetector, recogniser=transcript.WHISPER_BASE
+    ),
 }

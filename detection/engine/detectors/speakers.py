@@ -20,7 +20,9 @@ from detection.engine.segmentation import (
     MIN_SECOND_S,
     OVERLAP,
     SAME_VOICE,
+    SEGMENTATION_3,
     STRETCH_S,
+    Powerset,
     Segmenter,
     SpeakersMeasure,
     Voices,
@@ -74,8 +76,8 @@ class SpeakersDetector:
     stream = AUDIO
     needs_past = True
 
-    def __init__(self, model: Model) -> None:
-        self._segmenter = Segmenter(model)
+    def __init__(self, model: Model, network: Powerset = SEGMENTATION_3) -> None:
+        self._segmenter = Segmenter(model, network)
         self.models = (model,)
 
     def warm_up(self) -> None:

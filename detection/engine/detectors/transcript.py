@@ -6,12 +6,12 @@ What was said is personal: it leaves this file only where a keyword was found, a
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from detection.engine.media import SAMPLE_RATE_HZ
-from detection.engine.model import VOICE_DETECTOR, Model, Recogniser
+from detection.engine.model import SPEECH_RECOGNISER, VOICE_DETECTOR, Model, Recogniser
 from detection.engine.observations import AUDIO, SpeechMeasure
 from detection.engine.samples import AudioSample
 from detection.engine.silero import CHUNK_S, SpeechNet
@@ -20,6 +20,25 @@ from detection.engine.sound import Samples, silence, stretch
 MODEL_NAME = VOICE_DETECTOR
 STRETCH_S = 10.0
 """How much is heard each time, the window included: words need their sentence, and the past has no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whisper:
+    """A recogniser: what health and metrics call it, and its files, ``onnx-asr``'s name → that in ``weights.toml``."""
+
+    name: str
+    files: Mapping[str, str]
+
+
+WHISPER_BASE = Whisper(
+    SPEECH_RECOGNISER,
+    {
+        "encoder": "whisper-base-encoder",
+        "decoder": "whisper-base-decoder",
+        "vocab": "whisper-base-vocab",
+        "added_tokens": "whisper-base-added-tokens",
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ class VoiceMeasure:
     """The voices of the seconds up to the end of a window.
 
     ``seconds``: how much of the voice heard most was looked at; under a second nothing was. ``same``: cosine between it
-    and the second voice, None where there is none. ``embedding``: of the voice heard most, 256 whole numbers whose
-    direction counts; for learners alone, never stored.
+    and the second voice, None where there is none. ``embedding``: of the voice heard most, 256 whole numbers (another
+    network's as many as it has) whose direction counts; for learners alone, never stored.
     """
 
     seconds: float
@@ -60,8 +60,10 @@ class VoiceDetector:
     stream = AUDIO
     needs_past = True
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, input_name: str = "input_features") -> None:
+        """Take the network, and what its graph calls the filter banks ``(1, frames, 80)``."""
         self._model = model
+        self._input_name = input_name
         self.models = (model,)
 
     def warm_up(self) -> None:
@@ -86,7 +88,7 @@ class VoiceDetector:
         if len(features) < MIN_S * 100:
             return None
         features -= features.mean(axis=0)
-        vector = self._model.run({"input_features": features[None]})[0][0]
+        vector = self._model.run({self._input_name: features[None]})[0][0]
         length = float(np.linalg.norm(vector))
         return (vector / length).astype(np.float32) if np.isfinite(length) and length > 0 else None
 

@@ -31,8 +31,8 @@ class Lips:
     """Derives ``moving`` (0 to 1) and ``speech`` (mean share of speech), both over the last seconds; and their
     mismatch.
 
-    ``off_camera``: how much speech is heard while the lips are still. ``silent``: how much they move while none is
-    heard.
+    ``off_camera``: how much speech is heard while the lips are still, in the last window or, through its pauses, on
+    the mean. ``silent``: how much they move while none is heard.
     """
 
     name = "lips"
@@ -59,7 +59,7 @@ class Lips:
         return known, {
             "moving": round(moving, 3),
             "speech": round(heard, 3),
-            "off_camera": round(heard * (1 - moving), 3),
+            "off_camera": round(max(heard, sounds[-1][1]) * (1 - moving), 3),
             "silent": round(moving * (1 - min(1.0, heard * 4)), 3),
         }
 

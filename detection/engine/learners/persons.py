@@ -1,7 +1,7 @@
 """Count people: faces, those whose face is not seen, less pictures of people on the wall.
 
 A face that keeps its place in the picture to the centimetre for a minute, while another one moves, is a poster, a
-photograph or a screen saver. Nobody sits that still.
+photograph or a screen saver. Nobody sits that still. It stays one until it moves itself, also when it is left alone.
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ def _follow(places: Sequence[Sequence[float]], found: Sequence[Box], at: float) 
             nearest = None
         followed.append(_seen(nearest, box, at))
     everywhere = [*followed, *free]
-    pictures = [_is_picture(place, everywhere, at) for place in followed]
-    newest = sorted(everywhere, key=lambda place: -place.seen_at)[:_MAX_PLACES]
-    return [list(place) for place in newest], pictures
+    followed = [place._replace(picture=_is_picture(place, everywhere, at)) for place in followed]
+    newest = sorted([*followed, *free], key=lambda place: -place.seen_at)[:_MAX_PLACES]
+    return [list(place) for place in newest], [place.picture for place in followed]
 
 
 class _Place(NamedTuple):
@@ -129,6 +129,8 @@ class _Place(NamedTuple):
     sightings: int = 1
     moved_at: float = 0.0
     """When it last came from elsewhere; 0: never."""
+    picture: bool = False
+    """Whether it was found to be a picture since it came to rest."""
 
 
 def _distance(box: Box, place: _Place) -> float:
@@ -148,6 +150,8 @@ def _seen(place: _Place | None, box: Box, at: float) -> _Place:
 
 
 def _is_picture(place: _Place, places: Sequence[_Place], at: float) -> bool:
+    if place.picture:
+        return True
     if at - place.since < STILL_S or place.sightings < _STILL_SIGHTINGS:
         return False
     return any(other.moved_at > place.since for other in places if other is not place)

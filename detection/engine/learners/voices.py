@@ -42,12 +42,24 @@ class Voices:
         known = dict(state)
         now = observation.captured_at
         voice = observation.measures.get("voice") or {}
+        if known.get("learnt") and voice.get("embedding") and not _is_of_one_network(known, voice):
+            known = {}
         if voice.get("embedding") and voice["seconds"] >= MIN_S and voice["same"] is None:
-            known = _heard(known, voice["embedding"], now)
+            known = _heard(known, voice["embedding"], now) | _network(voice)
         recent = [score for score in known.get("scores", []) if score[0] > now - _FRESH_S]
         if "scores" in known:
             known["scores"] = recent
         return known, _derived(known, recent)
+
+
+def _network(voice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which network described a voice, where it is not the detector's own."""
+    return {"model": voice["model"]} if "model" in voice else {}
+
+
+def _is_of_one_network(known: State, voice: Mapping[str, Any]) -> bool:
+    """Return whether a voice can be compared: workers with another network may take over in mid-session."""
+    return known.get("model") == voice.get("model") and len(known["learnt"]) == len(voice["embedding"])
 
 
 def _heard(known: dict[str, Any], embedding: Vector, now: float) -> dict[str, Any]:

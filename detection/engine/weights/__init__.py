@@ -5,6 +5,7 @@
 
 from detection.engine.weights.converted import converted_path
 from detection.engine.weights.manifest import (
+    OWN,
     PackageSource,
     Weight,
     WeightsError,
@@ -15,6 +16,7 @@ from detection.engine.weights.manifest import (
 from detection.engine.weights.store import Store, is_fetched, weights_path
 
 __all__ = [
+    "OWN",
     "PackageSource",
     "Store",
     "Weight",

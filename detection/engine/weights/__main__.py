@@ -40,10 +40,12 @@ def _chosen(options: argparse.Namespace, store: Store) -> list[Weight]:
     """Return the entries named, or those of the groups: without one the group default; verify also what is there."""
     manifest = load_manifest()
     if unknown := [name for name in options.name if name not in manifest]:
-        raise WeightsError(f"weights.toml has no entry {', '.join(unknown)}")
+        raise WeightsError(f"neither weights.toml nor EXTRA_WEIGHTS has an entry {', '.join(unknown)}")
     if options.name:
         return [manifest[name] for name in options.name]
     every_group = sorted({entry.group for entry in manifest.values()})
+    if unknown := [group for group in options.group or [] if group not in every_group]:
+        raise WeightsError(f"there is no group {', '.join(unknown)}; there are {', '.join(every_group)}")
     groups = options.group or (every_group if options.action == "list" else ["default"])
     named = options.group is not None
     return [
@@ -54,14 +56,18 @@ def _chosen(options: argparse.Namespace, store: Store) -> list[Weight]:
 
 
 def _list(entries: list[Weight], store: Store) -> None:
-    for entry in entries:
-        try:
-            store.verify(entry)
-            state = "present"
-        except WeightsError:
-            state = "wrong" if store.original(entry).exists() else "missing"
-        megabytes = entry.size / 1e6
-        print(f"{entry.name:20} {entry.group:8} {state:8} {megabytes:7.2f} MB  {entry.licence:16} {entry.file}")
+    rows = [(each.name, each.group, _state(each, store), f"{each.size / 1e6:.2f} MB", each.licence) for each in entries]
+    name, group, state, size, licence = (max(len(row[column]) for row in rows) for column in range(5))
+    for entry, row in zip(entries, rows, strict=True):
+        print(f"{row[0]:{name}} {row[1]:{group}} {row[2]:{state}} {row[3]:>{size}}  {row[4]:{licence}} {entry.file}")
+
+
+def _state(entry: Weight, store: Store) -> str:
+    try:
+        store.verify(entry)
+    except WeightsError:
+        return "wrong" if store.original(entry).exists() else "missing"
+    return "present"
 
 
 def _fetch(entries: list[Weight], store: Store) -> None:

@@ -19,7 +19,7 @@ _PACKAGE = re.compile(
     r"!(?P<member>.+)"
 )
 _REQUIRED = {"name": str, "file": str, "sha256": str, "size": int, "licence": str, "group": str, "package": str}
-_REQUIRED_OF_OWN = {"name": str, "source": str, "sha256": str, "licence": str, "adapter": str}
+_REQUIRED_OF_OWN = {"name": str, "source": str, "sha256": str, "licence": str}
 """Of a file that lies on this machine already."""
 _OPTIONAL = {
     "official": str,
@@ -29,8 +29,11 @@ _OPTIONAL = {
     "licence_class": str,
     "adapter": str,
     "options": dict,
+    "parts": dict,
 }
 NON_COMMERCIAL = "non-commercial"
+OWN = "own"
+"""Group of the files that lie on this machine already: nothing fetches them."""
 
 
 class WeightsError(Exception):
@@ -86,6 +89,7 @@ class Weight:
     licence_class: str | None = None
     adapter: str | None = None
     options: Mapping[str, float] = field(default_factory=dict, hash=False)
+    parts: Mapping[str, str] = field(default_factory=dict, hash=False)
     source: Path | None = None
 
     @property
@@ -172,6 +176,8 @@ def _entry(fields: dict[str, Any], directory: Path | None, label: str) -> Weight
         raise WeightsError(f"{label}: licence_class can only be {NON_COMMERCIAL}")
     if not all(isinstance(value, int | float) for value in fields.get("options", {}).values()):
         raise WeightsError(f"{label}: options are numbers")
+    if not all(isinstance(name, str) for name in fields.get("parts", {}).values()):
+        raise WeightsError(f"{label}: parts are names of entries")
     return _own_weight(fields, directory, label) if own and directory else _fetched_weight(fields, label)
 
 
@@ -187,4 +193,4 @@ def _own_weight(fields: dict[str, Any], directory: Path, label: str) -> Weight:
         raise WeightsError(f"{label}: a file of your own is neither fetched nor patched")
     source = directory / fields["source"]
     size = source.stat().st_size if source.exists() else 0
-    return Weight(**{**fields, "file": source.name, "size": size, "group": "own", "source": source})
+    return Weight(**{**fields, "file": source.name, "size": size, "group": OWN, "source": source})

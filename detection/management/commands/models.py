@@ -11,6 +11,7 @@ from detection.engine.bench import bench
 from detection.engine.conversion.__main__ import main as conversion_main
 from detection.engine.detectors import DETECTORS
 from detection.engine.pipeline import Pipeline
+from detection.engine.runtime import DEVICES
 from detection.engine.weights import WeightsError
 from detection.engine.weights.__main__ import main as weights_main
 from detection.evaluation import card
@@ -61,6 +62,8 @@ class Command(BaseCommand):
     def _bench(self, names: list[str], runs: int) -> None:
         if runs < 1:
             raise CommandError("--runs must be 1 or more.")
+        if device() not in DEVICES:
+            raise CommandError(f"MODEL_DEVICE must be one of {', '.join(DEVICES)}, not {device()!r}.")
         try:
             pipeline = Pipeline.load(device=device())
         except WeightsError as error:
