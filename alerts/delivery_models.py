@@ -123,9 +123,11 @@ class Subscription(models.Model):
     )
     last_success_at = models.DateTimeField(null=True, editable=False)
     failing_since = models.DateTimeField(
-        null=True, editable=False, help_text="First of the failures in a row that look like an outage."
+        null=True, editable=False, help_text="First of the failures in a row: nothing has been taken since."
     )
-    failure_count = models.PositiveIntegerField(default=0, editable=False, help_text="How many there are in a row.")
+    failure_count = models.PositiveIntegerField(
+        default=0, editable=False, help_text="How many in a row look like an outage."
+    )
     breaker_until = models.DateTimeField(null=True, editable=False, help_text="Nothing is sent before.")
     breaker_trips = models.PositiveSmallIntegerField(
         default=0, editable=False, help_text="How often the breaker has opened since the last success."
