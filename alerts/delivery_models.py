@@ -144,7 +144,12 @@ class Subscription(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.transport} {self.url}".strip()
+        return f"{self.transport} {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Return the address for people, also where Kafka's topic is left to the deployment."""
+        return self.url or "(the deployment's topic)"
 
     def wants(self, *, event_type: str, exam_id: str | None) -> bool:
         """Tell whether the filters let an alert of this type and exam through; an empty filter lets all through."""
