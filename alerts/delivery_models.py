@@ -123,9 +123,11 @@ class Subscription(models.Model):
     )
     last_success_at = models.DateTimeField(null=True, editable=False)
     failing_since = models.DateTimeField(
-        null=True, editable=False, help_text="First of the failures in a row that look like an outage."
+        null=True, editable=False, help_text="First of the failures in a row: nothing has been taken since."
     )
-    failure_count = models.PositiveIntegerField(default=0, editable=False, help_text="How many there are in a row.")
+    failure_count = models.PositiveIntegerField(
+        default=0, editable=False, help_text="How many in a row look like an outage."
+    )
     breaker_until = models.DateTimeField(null=True, editable=False, help_text="Nothing is sent before.")
     breaker_trips = models.PositiveSmallIntegerField(
         default=0, editable=False, help_text="How often the breaker has opened since the last success."
@@ -142,7 +144,12 @@ class Subscription(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.transport} {self.url}".strip()
+        return f"{self.transport} {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Return the address for people, also where Kafka's topic is left to the deployment."""
+        return self.url or "(the deployment's topic)"
 
     def wants(self, *, event_type: str, exam_id: str | None) -> bool:
         """Tell whether the filters let an alert of this type and exam through; an empty filter lets all through."""

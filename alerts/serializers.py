@@ -80,7 +80,7 @@ class HealthSerializer(serializers.Serializer[Subscription]):
     breaker = serializers.SerializerMethodField(help_text="While it is open, nothing is sent.")
     breaker_until = serializers.DateTimeField(allow_null=True)
     last_success_at = serializers.DateTimeField(allow_null=True)
-    failing_since = serializers.DateTimeField(allow_null=True, help_text="Since when the subscriber seems to be away.")
+    failing_since = serializers.DateTimeField(allow_null=True, help_text="Since when it has taken nothing.")
     pending = serializers.IntegerField(source="pending_count", help_text="Deliveries waiting.")
     parked = serializers.IntegerField(source="parked_count", help_text="Deliveries given up.")
 

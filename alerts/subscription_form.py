@@ -11,11 +11,13 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
+from accounts.keys import SealError
 from accounts.problems import Problem
 from alerts.models import Subscription
-from alerts.subscriptions import EVENT_TYPES, address_check, secret_choose, secret_set
+from alerts.subscriptions import EVENT_TYPES, OVERLAP, address_check, secret_choose, secret_open, secret_replace
 from enrollment.models import EXTERNAL_ID
 
 
@@ -42,6 +44,14 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
         "Empty: a new one is generated, or the present one is kept.",
     )
 
+    keep_old_secret = forms.BooleanField(
+        label="Keep the old secret for a day",
+        required=False,
+        initial=True,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="With a new secret: alerts are signed with both meanwhile. Without, the old one is void at once.",
+    )
+
     class Meta:
         model = Subscription
         fields = [
@@ -65,7 +75,15 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
                 self._check("url", partial(address_check, transport, given["url"]))
             if given.get("new_secret"):
                 self._check("new_secret", partial(secret_choose, transport, given["new_secret"]))
+        if given.get("new_secret") and self._keeps_old():
+            try:
+                secret_open(self.instance)
+            except SealError:
+                self.add_error("keep_old_secret", "The old secret cannot be opened any more, and so not be kept.")
         return given
+
+    def _keeps_old(self) -> bool:
+        return bool(self.cleaned_data.get("keep_old_secret")) and bool(self.instance.sealed_secret)
 
     def _check(self, field: str, check: Callable[[], object]) -> None:
         """Show beside the field what the check finds wrong."""
@@ -80,8 +98,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
         if not secret and not subscription.sealed_secret and (secret := secret_choose(subscription.transport, None)):
             subscription.generated_secret = secret  # type: ignore[attr-defined]
         if secret:
-            secret_set(subscription, secret)
-            subscription.sealed_previous_secret, subscription.previous_secret_until = b"", None
+            secret_replace(subscription, secret, overlap=OVERLAP if self._keeps_old() else None)
         if subscription.enabled:
             subscription.disabled_reason = ""
         return subscription

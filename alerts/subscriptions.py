@@ -98,8 +98,7 @@ def subscription_update(*, subscription: Subscription, **changes: Any) -> Subscr
         subscription.disabled_reason = ""
     with transaction.atomic():
         if secret is not None:
-            secret_set(subscription, secret_choose(subscription.transport, secret))
-            subscription.sealed_previous_secret, subscription.previous_secret_until = b"", None
+            secret_replace(subscription, secret_choose(subscription.transport, secret))
         configuration_save(subscription, with_secrets=secret is not None)
     if changes.get("enabled") or "url" in changes:
         breaker_reset(subscription)
@@ -148,10 +147,7 @@ def secret_rotate(
         raise Problem("secret_invalid", f"Subscriptions by {subscription.transport} have no secret.")
     with transaction.atomic():
         locked = Subscription.objects.select_for_update(no_key=True).get(pk=subscription.pk)
-        previous = secret_open(locked).encode()
-        locked.sealed_previous_secret = keys.seal_secret(previous, purpose=PURPOSE_PREVIOUS, row=str(locked.id))
-        locked.previous_secret_until = timezone.now() + overlap
-        secret_set(locked, chosen)
+        secret_replace(locked, chosen, overlap=overlap)
         configuration_save(locked, with_secrets=True)
     return chosen
 
@@ -204,6 +200,19 @@ def secret_check(secret: str) -> str:
     except signing.SecretInvalidError as error:
         raise Problem("secret_invalid", str(error)) from None
     return secret
+
+
+def secret_replace(subscription: Subscription, secret: str, *, overlap: timedelta | None = None) -> None:
+    """Seal a new secret into the row, which the caller saves; with ``overlap`` the present one is valid for so long.
+
+    Raises ``accounts.keys.SealError`` when the present one is to stay valid and does not open.
+    """
+    subscription.sealed_previous_secret, subscription.previous_secret_until = b"", None
+    if overlap is not None:
+        previous = secret_open(subscription).encode()
+        sealed = keys.seal_secret(previous, purpose=PURPOSE_PREVIOUS, row=str(subscription.id))
+        subscription.sealed_previous_secret, subscription.previous_secret_until = sealed, timezone.now() + overlap
+    secret_set(subscription, secret)
 
 
 def secret_set(subscription: Subscription, secret: str) -> None:

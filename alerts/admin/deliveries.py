@@ -7,11 +7,14 @@ from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
+from unfold.decorators import action as unfold_action
 
 from accounts.admin_base import (
     ReadOnlyAdmin,
@@ -65,7 +68,7 @@ class DeliveryInline(_Timed, ReadOnlyInline):
     @admin.display(description="to")
     def link(self, delivery: Delivery) -> SafeString:
         url = reverse("admin:alerts_delivery_change", args=[delivery.pk])
-        return format_html('<a href="{}">{}</a>', url, delivery.subscription.url)
+        return format_html('<a href="{}">{}</a>', url, delivery.subscription)
 
     @coloured(DELIVERY_COLOURS, description="state")
     def coloured_state(self, delivery: Delivery) -> str:
@@ -145,11 +148,12 @@ class DeliveryAdmin(_Timed, ReadOnlyAdmin):
     search_help_text = "Session, candidate or address"
     ordering = ["-created_at"]
     fields = [
-        ("alert_link", "session_link"), ("subscription_link", "state_badge"),
-        ("attempt_count", "next_try"), "delivered_at",
+        ("alert_link", "session_link"), ("subscription_link", "state_badge"), ("attempt_count", "next_try"),
+        ("queued_at", "delivered_at"), "event_id",
     ]  # fmt: skip
     inlines = [AttemptInline]
     actions = ["resend"]
+    actions_detail = ["resend_one"]
 
     @admin.action(description="Send again", permissions=["resend"])
     def resend(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
@@ -162,8 +166,32 @@ class DeliveryAdmin(_Timed, ReadOnlyAdmin):
         """Tell whether the person may manage subscriptions, which sending again belongs to."""
         return bool(request.user.has_perm("alerts.change_subscription"))
 
+    @unfold_action(description="Send again", permissions=["resend_one"], url_path="resend", icon="forward_to_inbox")  # type: ignore[untyped-decorator]
+    def resend_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask first; queue the delivery again when the answer is posted."""
+        delivery = get_object_or_404(self.get_queryset(request), pk=object_id)
+        if request.method != "POST":
+            context = {**self.admin_site.each_context(request), "title": "Send it again?", "delivery": delivery}
+            return TemplateResponse(
+                request, "alerts/admin/resend.html", context | {"opts": self.opts, "original": delivery}
+            )
+        if delivery_requeue([delivery.pk], {delivery.subscription_id}):
+            self.message_user(request, "It is queued again.", messages.SUCCESS)
+        else:
+            self.message_user(request, "It is being sent at this moment: look at its attempts.", messages.WARNING)
+        return redirect("admin:alerts_delivery_change", object_id)
+
+    def has_resend_one_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Tell whether the person may have this delivery sent again: one that they see."""
+        seen = object_id is not None and self.get_queryset(request).filter(pk=object_id).exists()
+        return seen and self.has_resend_permission(request)
+
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
         return None
+
+    @admin.display(description="event id")
+    def event_id(self, delivery: Delivery) -> str:
+        return str(delivery.alert_id or delivery.notice_id)
 
     @admin.display(description="alert", ordering="alert__event_type")
     def what(self, delivery: Delivery) -> str:
@@ -180,7 +208,7 @@ class DeliveryAdmin(_Timed, ReadOnlyAdmin):
     @admin.display(description="to", ordering="subscription__url")
     def subscription_link(self, delivery: Delivery) -> SafeString:
         url = reverse("admin:alerts_subscription_change", args=[delivery.subscription_id])
-        return format_html('<a href="{}">{}</a>', url, delivery.subscription.url)
+        return format_html('<a href="{}">{}</a>', url, delivery.subscription)
 
     @coloured(DELIVERY_COLOURS, description="state", ordering="state")
     def coloured_state(self, delivery: Delivery) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -23,14 +23,19 @@ from alerts.subscription_form import SubscriptionForm
 from alerts.subscriptions import breaker_reset, configuration_save, subscription_delete
 
 HEALTH = [
-    "health_badge", "last_success_at", "failing_since", "breaker_until", "disabled_reason", "public_key",
-    "previous_secret_until",
+    "health_badge", "waiting", "parked", "last_success_at", "failing_since", "breaker_until", "disabled_reason",
+    "public_key", "previous_secret_until",
 ]  # fmt: skip
-HEALTH_COLOURS = {"well": "success", "failing": "warning", "left alone": "danger", "probing": "warning"}
+HEALTH_COLOURS = {
+    "well": "success", "failing": "warning", "left alone": "danger", "probing": "warning", "switched off": "info",
+    "given up": "danger",
+}  # fmt: skip
 
 
 def health(subscription: Subscription) -> str:
-    """Say in a word how it goes with a subscription."""
+    """Say in a word how it goes with a subscription. Given up: the service itself switched it off."""
+    if not subscription.enabled:
+        return "given up" if subscription.disabled_reason else "switched off"
     state = breaker.state(subscription, timezone.now())
     if state is breaker.State.CLOSED:
         return "failing" if subscription.failing_since else "well"
@@ -60,6 +65,9 @@ class SubscriptionAdmin(ChangesAudited, OrganisationScopedAdmin):
     ordering = ["-created_at"]
     actions_detail = ["send_sample"]
 
+    class Media:
+        css: ClassVar[dict[str, list[str]]] = {"all": ["alerts/admin.css"]}
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: Any = super().get_queryset(request)
         counted: QuerySet[Any] = rows.with_queue()
@@ -70,7 +78,7 @@ class SubscriptionAdmin(ChangesAudited, OrganisationScopedAdmin):
             "organisation", "transport", "url", "event_types", "exam_ids", "ordered", "concurrency", "rate_per_s",
             "enabled", "new_secret",
         ]  # fmt: skip
-        shown = fields if obj is None else [*fields, *HEALTH, "created_at"]
+        shown = fields if obj is None else [*fields, "keep_old_secret", *HEALTH, "created_at"]
         return [field for field in shown if field not in self.get_exclude(request, obj)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Subscription | None = None) -> list[str]:
@@ -81,7 +89,7 @@ class SubscriptionAdmin(ChangesAudited, OrganisationScopedAdmin):
 
     @admin.display(ordering="url")
     def address(self, subscription: Subscription) -> str:
-        return subscription.url or "the deployment's topic"
+        return subscription.place
 
     @admin.display(description="only")
     def filters(self, subscription: Subscription) -> str:

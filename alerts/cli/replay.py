@@ -96,13 +96,13 @@ def _alerts_word(count: int) -> str:
 
 def _describe(subscription: Subscription, plan: Plan) -> str:
     parts = [
-        (plan.again, "sent again under the same event id"),
-        (plan.new, "sent for the first time"),
+        (plan.again, "to send again under the same event id"),
+        (plan.new, "to send for the first time"),
         (plan.waiting, "on the way already"),
         (plan.unwanted, "left out by the subscription's filters"),
     ]
     told = "; ".join(f"{count} {what}" for count, what in parts if count)
-    return f"To {subscription.transport} {subscription.url}: {told or 'there are no such alerts'}."
+    return f"To {subscription}: {told or 'there are no such alerts'}."
 
 
 def _document(subscription: Subscription, plan: Plan, queued: int) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _row(status: Status, now: datetime) -> tuple[str, ...]:
         str(status.parked),
         _ago(status.subscription.last_success_at, now),
         _ago(status.subscription.failing_since, now),
-        f"{status.subscription.transport} {status.subscription.url}",
+        str(status.subscription),
     )
 
 
@@ -113,4 +113,4 @@ def _trouble(status: Status) -> str:
         said.append(f"failing since {_iso(status.subscription.failing_since)}")
     if status.state == "disabled" and status.subscription.disabled_reason:
         said.append(f"disabled: {status.subscription.disabled_reason.rstrip('.')}")
-    return f"{status.subscription.transport} {status.subscription.url}: {', '.join(said)}."
+    return f"{status.subscription}: {', '.join(said)}."

@@ -50,7 +50,9 @@ def note(subscription: Subscription, result: Result, now: datetime) -> None:
     """Change the row, which the caller holds locked and saves, by what came of one alert."""
     if not isinstance(result, TransportError):
         close(subscription, now)
-    elif result.is_outage:
+        return
+    subscription.failing_since = subscription.failing_since or now
+    if result.is_outage:
         _note_outage(subscription, result, now)
 
 
@@ -62,7 +64,6 @@ def close(subscription: Subscription, now: datetime) -> None:
 
 
 def _note_outage(subscription: Subscription, error: TransportError, now: datetime) -> None:
-    subscription.failing_since = subscription.failing_since or now
     subscription.failure_count += 1
     is_open = state(subscription, now) is State.OPEN
     if subscription.failure_count >= THRESHOLD and not is_open:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts.models import Organisation, User
 from alerts.models import Delivery, DeliveryAttempt, Evidence, Incident, Subscription
-from alerts.subscriptions import secret_open
+from alerts.subscriptions import secret_open, secrets_open
 from detection.engine.policy import DEFAULT_RULES, EventType
 from sessions.models import ExamSession
 from tests.alerts import builders
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.django_db
 
 PUBLIC = "https://93.184.216.34/hook"
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
+OTHER_SECRET = "whsec_" + base64.b64encode(b"t" * 32).decode()
 
 
 @pytest.fixture
@@ -303,6 +304,33 @@ def test_a_given_secret_is_kept_and_an_empty_field_changes_nothing(proctor: Clie
     assert (secret_open(row), row.url) == (SECRET, f"{PUBLIC}/2")
 
 
+def test_a_new_secret_is_signed_with_beside_the_old_one_for_a_day_unless_that_is_void(proctor: Client) -> None:
+    proctor.post(ADD, form(new_secret=SECRET))
+    row = Subscription.objects.get()
+    path = f"/admin/alerts/subscription/{row.id}/change/"
+    assert proctor.post(path, form(new_secret=OTHER_SECRET, keep_old_secret="on")).status_code == 302
+    row.refresh_from_db()
+    now = timezone.now()
+    assert secrets_open(row, now) == (OTHER_SECRET, SECRET)
+    assert secrets_open(row, now + timedelta(hours=25)) == (OTHER_SECRET,)
+
+    assert proctor.post(path, form(new_secret=SECRET)).status_code == 302
+    row.refresh_from_db()
+    assert secrets_open(row, now) == (SECRET,)
+
+
+def test_an_old_secret_that_does_not_open_is_not_kept_but_may_be_replaced(proctor: Client) -> None:
+    proctor.post(ADD, form(new_secret=SECRET))
+    row = Subscription.objects.get()
+    Subscription.objects.update(sealed_secret=b"not to be opened")
+    path = f"/admin/alerts/subscription/{row.id}/change/"
+    answer = proctor.post(path, form(new_secret=OTHER_SECRET, keep_old_secret="on"))
+    assert "keep_old_secret" in answer.context["adminform"].form.errors
+    assert proctor.post(path, form(new_secret=OTHER_SECRET)).status_code == 302
+    row.refresh_from_db()
+    assert secret_open(row) == OTHER_SECRET
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -387,6 +415,8 @@ def test_the_list_says_how_it_goes(owner: Organisation, proctor: Client) -> None
         ({"failing_since": timezone.now(), "failure_count": 1}, "failing"),
         ({"failing_since": timezone.now(), "failure_count": 5, "breaker_until": soon}, "left alone"),
         ({"failing_since": timezone.now(), "failure_count": 5, "breaker_until": timezone.now()}, "probing"),
+        ({"enabled": False}, "switched off"),
+        ({"disabled_reason": "The subscriber answered 410."}, "given up"),
     ]
     for fields, word in states:
         Subscription.objects.filter(pk=row.pk).update(**fields)
@@ -425,6 +455,28 @@ def test_chosen_deliveries_are_queued_again(owner: Organisation, proctor: Client
     page = proctor.post("/admin/alerts/delivery/", chosen, follow=True).content.decode()
     assert "2 of 2 queued again" in page
     assert list(Delivery.objects.values_list("state", "attempt_count")) == [("pending", 0)] * 2
+
+
+def test_a_delivery_is_sent_again_from_its_page_when_the_question_is_answered(
+    owner: Organisation, proctor: Client
+) -> None:
+    fill(owner, 1)
+    row = Delivery.objects.all()[0]
+    Delivery.objects.filter(pk=row.pk).update(state="parked", attempt_count=13)
+    path = f"/admin/alerts/delivery/{row.pk}/resend/"
+    assert path in proctor.get(f"/admin/alerts/delivery/{row.pk}/change/").content.decode()
+    assert "parked now" in proctor.get(path).content.decode()
+    row.refresh_from_db()
+    assert row.state == "parked"  # only asked
+    assert "queued again" in proctor.post(path, follow=True).content.decode()
+    row.refresh_from_db()
+    assert (row.state, row.attempt_count) == ("pending", 0)
+
+    Delivery.objects.filter(pk=row.pk).update(leased_until=timezone.now() + timedelta(minutes=1))
+    assert "being sent" in proctor.post(path, follow=True).content.decode()
+    stranger = signed_in(builders.staff(builders.organisation(), may=["view_delivery", "change_subscription"]))
+    viewer = signed_in(builders.staff(owner, may=["view_delivery"]))
+    assert {client.post(path).status_code for client in (stranger, viewer)} <= {403, 404}
 
 
 def test_who_may_only_look_sends_nothing_again(owner: Organisation) -> None:

@@ -18,6 +18,7 @@ from alerts import delivery
 from alerts.delivery import breaker, schedule
 from alerts.delivery.claim import claim
 from alerts.models import Delivery, DeliveryAttempt, Subscription
+from alerts.status import statuses
 from tests.alerts import builders
 from tests.alerts.receiver import Receiver
 from tests.alerts.test_delivery import drain, make_due, probe_now, received
@@ -100,6 +101,33 @@ def test_a_probe_that_succeeds_closes_the_breaker_and_all_that_waited_follows(
     assert subscription.last_success_at is not None
     order = [number for name, number in received(receiver) if name == waiting.session_id]
     assert order == [1, 2, 3]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 302])
+def test_a_subscriber_that_refuses_all_is_said_to_fail_from_the_first_refusal_on(
+    owner: Organisation, receiver: Receiver, status: int
+) -> None:
+    subscription, _ = builders.subscription(owner, receiver.url())
+    receiver.statuses = [200, status, status]
+    since = []
+    for _ in range(3):
+        builders.apply(builders.session(owner))
+        drain(subscription)
+        subscription.refresh_from_db()
+        since.append(subscription.failing_since)
+    assert since[0] is None
+    assert since[1] is not None
+    assert since[2] == since[1]
+    assert (
+        breaker.calls_allowed(subscription, timezone.now()) == subscription.concurrency
+    )  # it answers: nothing is held
+    (told,) = statuses(owner)
+    assert (told.state, told.needs_attention) == ("failing", True)
+
+    builders.apply(builders.session(owner))
+    drain(subscription)
+    subscription.refresh_from_db()
+    assert subscription.failing_since is None
 
 
 def test_an_alert_that_is_disliked_opens_no_breaker(owner: Organisation, receiver: Receiver) -> None:

@@ -158,7 +158,9 @@ def test_replay_sends_again_what_was_delivered_under_the_same_id_and_what_never_
     missed = builders.apply(session)
     Subscription.objects.update(enabled=True)
     (told, queued) = alerts("replay", subscription.id, "--session", "maths-1", "--yes")
-    assert told == (f"To webhook {subscription.url}: 1 sent again under the same event id; 1 sent for the first time.")
+    assert told == (
+        f"To webhook {subscription.url}: 1 to send again under the same event id; 1 to send for the first time."
+    )
     assert queued.startswith("Queued 2 alerts.")
     _deliver(subscription)
     assert [request.headers["webhook-id"] for request in receiver.requests] == [
@@ -184,7 +186,7 @@ def test_a_dry_run_and_a_question_that_nobody_answers_send_nothing(
     alert = builders.apply(session)
     _deliver(subscription)
     (told,) = alerts("replay", subscription.id, "--event", alert.event_id, "--dry-run")
-    assert "1 sent again" in told
+    assert "1 to send again" in told
     assert "give --yes" in refusal("replay", subscription.id, "--event", alert.event_id)
     assert Delivery.objects.get().state == "delivered"
 
