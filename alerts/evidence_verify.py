@@ -65,10 +65,8 @@ def _verify_removals(session: ExamSession, removed: list[Evidence]) -> Iterator[
 
     What a session's own removal has begun with goes with its rows as soon as that goes on.
     """
-    begun = (
-        Erasure.objects.filter(candidate=session.candidate_id).order_by("begun_at").values_list("begun_at", flat=True)
-    )
-    erased_at = begun.first()
+    erasures = Erasure.objects.filter(candidate=session.candidate_id).order_by("begun_at")
+    erased_at = erasures.values_list("begun_at", flat=True).first()
     for row in removed:
         assert row.removed_at is not None
         if row.removed_at < row.expires_at and (erased_at is None or row.removed_at < erased_at):
