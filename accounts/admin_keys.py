@@ -75,7 +75,6 @@ class APIKeyAdmin(OrganisationScopedAdmin):
             allowed = scopes_grantable(request.user)
             field = form.base_fields["scopes"]
             field.choices = [choice for choice in Scope.choices if choice[0] in allowed]
-            field.initial = allowed
         return form
 
     def has_change_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:

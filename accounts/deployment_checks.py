@@ -96,7 +96,22 @@ def openness() -> Findings:
         yield _warning(10, "CORS_ALLOWED_ORIGINS trusts pages that come by plain HTTP.", hint)
 
 
-_QUESTIONS: Final[tuple[Callable[[], Findings], ...]] = (keys, addresses, database, redis, transports, openness)
+def sign_in() -> Findings:
+    if not settings.REQUIRE_SECOND_FACTOR and not settings.OIDC_ISSUER:
+        hint = "Set it to all, or to the roles that see pictures and change policies."
+        yield _warning(11, "A password alone opens the admin: REQUIRE_SECOND_FACTOR is empty.", hint)
+
+
+def storage() -> Findings:
+    endpoint = urlsplit(settings.STORAGES["evidence"].get("OPTIONS", {}).get("endpoint_url") or "")
+    if endpoint.scheme == "http" and not is_local(endpoint.hostname):
+        hint = "The pictures are sealed; what is stored when, and of whom, would travel readable all the same."
+        yield _warning(12, "EVIDENCE_S3_ENDPOINT is on another machine and reached without TLS.", hint)
+
+
+_QUESTIONS: Final[tuple[Callable[[], Findings], ...]] = (
+    keys, addresses, database, redis, transports, openness, sign_in, storage,
+)  # fmt: skip
 
 
 @checks.register(checks.Tags.security, deploy=True)

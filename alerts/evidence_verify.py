@@ -13,6 +13,7 @@ from accounts.problems import Problem
 from alerts import evidence
 from alerts.evidence_chain import chain_key, chain_seal, row_mac
 from alerts.models import Alert, Evidence, EvidenceChain
+from enrollment.models import Erasure
 from sessions.models import ExamSession
 
 
@@ -26,6 +27,7 @@ def chain_verify(session: ExamSession, *, pictures: bool = True) -> Iterator[str
     known = {str(row.id) for row in rows}
     for named in sorted(_named_by_alerts(session) - known):
         yield f"An alert names the picture {named}, which is missing."
+    yield from _verify_removals(session, [row for row in rows if row.removed_at is not None])
     if pictures:
         for row in rows:
             yield from _verify_picture(row)
@@ -56,6 +58,19 @@ def _verify_rows(session: ExamSession, rows: list[Evidence]) -> Iterator[str]:
         yield f"The pictures {index + 1} to {chain.length} are missing."
     elif index > chain.length or not hmac.compare_digest(mac, bytes(chain.mac)):
         yield "The last picture is not the one that the chain ended with."
+
+
+def _verify_removals(session: ExamSession, removed: list[Evidence]) -> Iterator[str]:
+    """Ask for the reason of each removal: its time was over, or an erasure had begun.
+
+    What a session's own removal has begun with goes with its rows as soon as that goes on.
+    """
+    erasures = Erasure.objects.filter(candidate=session.candidate_id).order_by("begun_at")
+    erased_at = erasures.values_list("begun_at", flat=True).first()
+    for row in removed:
+        assert row.removed_at is not None
+        if row.removed_at < row.expires_at and (erased_at is None or row.removed_at < erased_at):
+            yield f"The picture {row.id} was removed before its time, and no erasure says so."
 
 
 def _verify_picture(row: Evidence) -> Iterator[str]:

@@ -181,7 +181,7 @@ _DECISIONS = {"Nobody has decided": "warning", "One person": "danger", "Two peop
 class DuplicateSuspicionAdmin(ReadOnlyAdmin):
     """Faces found under two candidate ids. A person says whether that is one person or two."""
 
-    list_display = ["candidate", "other", "similarity", "decision_shown", "noticed_at", "decided_by", "organisation"]
+    list_display = ["candidate", "other", "alike", "decision_shown", "noticed_at", "decided_by", "organisation"]
     list_select_related = ["candidate", "other", "organisation", "decided_by"]
     list_filter = ["decision"]
     search_fields = ["candidate__candidate_id", "other__candidate_id"]
@@ -191,9 +191,11 @@ class DuplicateSuspicionAdmin(ReadOnlyAdmin):
     def has_decide_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("enrollment.change_duplicatesuspicion")
 
-    @coloured(
-        {"Nobody has decided": "warning", "One person": "danger", "Two people": "success"}, description="decision"
-    )
+    @admin.display(description="similarity", ordering="similarity")
+    def alike(self, suspicion: DuplicateSuspicion) -> str:
+        return f"{suspicion.similarity:.4f}"
+
+    @coloured(_DECISIONS, description="decision")
     def decision_shown(self, suspicion: DuplicateSuspicion) -> str:
         return str(suspicion.get_decision_display())
 

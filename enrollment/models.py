@@ -148,7 +148,7 @@ class DuplicateSearch(models.Model):
         verbose_name_plural = "duplicate searches"
 
     def __str__(self) -> str:
-        return f"{self.organisation_id} {self.mode}"
+        return f"{self.organisation}: {self.get_mode_display()}"
 
 
 class Gallery(models.Model):

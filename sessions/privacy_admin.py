@@ -53,7 +53,7 @@ def _shown(kind: str) -> Any:
             return "as the organisation's"
         days = settings.RETENTION_DAYS[kind] if own is None else own
         told = "no limit" if days == 0 else f"{days} days"
-        return told if own is not None else f"({told})"
+        return told if own is not None else f"{told} (default)"
 
     return shown
 

@@ -105,6 +105,17 @@ def test_a_changed_and_a_missing_file_show(evidence_dir: Path) -> None:
     assert list(chain_verify(session, pictures=False)) == []
 
 
+def test_a_picture_marked_as_removed_before_its_time_shows(evidence_dir: Path) -> None:
+    session, rows = with_pictures()
+    (evidence_dir / rows[1].storage_name).unlink()
+    Evidence.objects.filter(pk=rows[1].pk).update(removed_at=timezone.now())
+    told = [f"The picture {rows[1].id} was removed before its time, and no erasure says so."]
+    assert problems(session) == list(chain_verify(session, pictures=False)) == told
+    Evidence.objects.filter(pk=rows[1].pk).update(removed_at=timezone.now() - timedelta(minutes=1))
+    erase(session)  # what an erasure removed afterwards explains nothing that went before
+    assert problems(session) == told
+
+
 def expire(session: ExamSession) -> None:
     Evidence.objects.filter(frame_id="f1").update(expires_at=timezone.now() - timedelta(seconds=1))
     assert evidence_sweep.sweep().expired == 1

@@ -35,6 +35,10 @@ CAREFUL = {
     "GRPC_HOST": "0.0.0.0",
     "GRPC_TLS_CERTIFICATE": "/etc/grpc.pem",
     "GRPC_TLS_KEY": "/etc/grpc.key",
+    "REQUIRE_SECOND_FACTOR": "all",
+    "EVIDENCE_STORAGE": "s3",
+    "EVIDENCE_S3_BUCKET": "evidence",
+    "EVIDENCE_S3_ENDPOINT": "https://storage.example.org",
 }
 CARELESS = {
     "sdproctor.E002": {"PUBLIC_URL": "http://proctor.example.org"},
@@ -50,6 +54,8 @@ CARELESS = {
     "sdproctor.W008": {"METRICS_ALLOWED_NETWORKS": "0.0.0.0/0"},
     "sdproctor.W009": {"WEBHOOK_ALLOWED_NETWORKS": "::/0"},
     "sdproctor.W010": {"CORS_ALLOWED_ORIGINS": "http://platform.example.org"},
+    "sdproctor.W011": {"REQUIRE_SECOND_FACTOR": ""},
+    "sdproctor.W012": {"EVIDENCE_S3_ENDPOINT": "http://storage.example.org"},
     "security.W018": {"DEBUG": "true"},
 }
 GUESSABLE = {

@@ -467,3 +467,6 @@ class TestPeople:
 def test_scopes_are_offered_in_words(root: Client) -> None:
     page = root.get(url(APIKey, "add")).content.decode()
     assert all(escape(label) in page for _, label in Scope.choices)
+    boxes = re.findall(r'<input[^>]*name="scopes"[^>]*>', page)
+    assert len(boxes) == len(Scope.values)
+    assert not [box for box in boxes if re.search(r"\schecked[\s=>]", box)]  # whoever makes a key says what it is for
