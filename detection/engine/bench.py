@@ -115,7 +115,7 @@ def _listen(pipeline: Pipeline, job: AudioJob) -> None:
 def _one_voice() -> SpeakersMeasure:
     count = round(STRETCH_S / FRAME_S)
     none, speaks = np.zeros(count, np.float32), np.ones(count, np.float32)
-    voices = Voices(np.arange(count) * FRAME_S, speaks, none, np.stack([speaks, none], axis=1))
+    voices = Voices(np.arange(count, dtype=np.float64) * FRAME_S, speaks, none, np.stack([speaks, none], axis=1))
     return SpeakersMeasure(((0.0, 0.0),) * round(STRETCH_S), 0.0, voices)
 
 
