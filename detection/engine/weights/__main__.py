@@ -32,7 +32,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("action", choices=["list", "fetch", "verify"])
     parser.add_argument("--group", action="append", help="only this group; may be repeated")
     parser.add_argument("--directory", type=Path, help="instead of WEIGHTS_DIR")
-    parser.add_argument("name", nargs="*", help="only these entries, whatever their group")
+    parser.add_argument("name", nargs="*", help="only these entries and what belongs to them, whatever their group")
     return parser.parse_intermixed_args(arguments)
 
 
@@ -42,7 +42,7 @@ def _chosen(options: argparse.Namespace, store: Store) -> list[Weight]:
     if unknown := [name for name in options.name if name not in manifest]:
         raise WeightsError(f"neither weights.toml nor EXTRA_WEIGHTS has an entry {', '.join(unknown)}")
     if options.name:
-        return [manifest[name] for name in options.name]
+        return [manifest[part] for name in options.name for part in (name, *manifest[name].parts.values())]
     every_group = sorted({entry.group for entry in manifest.values()})
     if unknown := [group for group in options.group or [] if group not in every_group]:
         raise WeightsError(f"there is no group {', '.join(unknown)}; there are {', '.join(every_group)}")

@@ -55,7 +55,10 @@ class Store:
         """Raise ``WeightsError`` unless the file, and its patched form where there is one, are what they should be."""
         self.verify_original(entry)
         if entry.patch is not None and not self.is_patched(entry):
-            raise WeightsError(f"{entry.patched_file} is missing or outdated in {self.directory}: run `make weights`.")
+            raise WeightsError(
+                f"{entry.patched_file} is missing or outdated in {self.directory}: "
+                f"run `make weights GROUP={entry.group}`."
+            )
 
     def verify_original(self, entry: Weight) -> None:
         """Raise ``WeightsError`` unless the file as fetched is there and has the manifest's hash."""
@@ -63,14 +66,14 @@ class Store:
         if not path.exists() and entry.source is not None:
             raise WeightsError(f"{entry.name}: {path} does not exist.")
         if not path.exists():
-            raise WeightsError(f"{entry.file} is not in {self.directory}: run `make weights`.")
+            raise WeightsError(f"{entry.file} is not in {self.directory}: run `make weights GROUP={entry.group}`.")
         found = file_sha256(path)
         if found != entry.sha256 and entry.source is not None:
             raise WeightsError(f"{entry.name}: {path} has sha256 {found}, not {entry.sha256}.")
         if found != entry.sha256:
             raise WeightsError(
                 f"{entry.file} in {self.directory} has a wrong hash: sha256 {found}, expected {entry.sha256}. "
-                "Delete it and run `make weights`."
+                f"Delete it and run `make weights GROUP={entry.group}`."
             )
 
     def is_patched(self, entry: Weight) -> bool:
