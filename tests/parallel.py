@@ -1,4 +1,4 @@
-"""Tests on all cores: ``-n logical`` gives each pytest-xdist worker servers of its own, and whole files of tests.
+"""Tests on all cores: ``-n auto`` gives each pytest-xdist worker servers of its own, and whole files of tests.
 
 What plays the whole product in real time stays together on one worker, so that never two of them share the cores, and
 goes first, since it takes longest.
@@ -6,6 +6,8 @@ goes first, since it takes longest.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,11 +25,24 @@ IN_REAL_TIME = (
 )
 
 
+MOST_WORKERS = 4  # each has a database and loads the models: half a gigabyte and more
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
 class ByFile(LoadScopeScheduling):
     """Hand out files in the order of their number of tests, after all that is played in real time."""
 
     def _split_scope(self, nodeid: str) -> str:
         return REAL_TIME if nodeid.startswith(IN_REAL_TIME) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many cores this process may use: a container often sees more, of which it has a share."""
+    quota, _, period = CPU_QUOTA.read_text().partition(" ") if CPU_QUOTA.exists() else ("max", "", "")
+    share = MOST_WORKERS if quota == "max" else max(1, int(quota) // int(period))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, share, MOST_WORKERS)
 
 
 @pytest.hookimpl(optionalhook=True)
