@@ -1,6 +1,6 @@
 # make demo    watch a scripted exam being proctored (ONCE=1: judge it, print the table, exit)
 # make run     the same services without the demo: web on 8000, gateway on 8001, metrics on 9090 (KAFKA=1: a broker too)
-# make test    all tests; make lint, make bench, make weights as their names say
+# make test    all tests, on all cores; make lint, make bench, make weights as their names say
 # make weights GROUP=transcript  fetch what turns speech into text, for exams that look for spoken words
 # make gpu-weights  convert what is published for LiteRT only to ONNX, for workers with MODEL_DEVICE=cuda
 # make reference  install MediaPipe apart, for the test that compares our landmarks with its own
@@ -44,8 +44,11 @@ demo: $(VENV)/.embedded weights
 run: $(VENV)/.embedded weights
 	@$(SERVE) -- sh -c '$(MIGRATE) && exec $(HONCHO) start'
 
+# Workers would hear one another on a Redis that is given: see tests/parallel.py. ARGS="-n 0" runs in one process.
+TEST_WORKERS ?= $(if $(REDIS_URL)$(REDIS_URL_FILE),0,auto)
+
 test: $(VENV)/.dev weights
-	@exec $(PY) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	@exec $(PY) -m pytest -n $(TEST_WORKERS) --cov --cov-report=term:skip-covered $(ARGS)
 
 bench: $(VENV)/.dev weights
 	@$(SUPERVISE) -- $(PY) -m benchmarks $(ARGS)

@@ -1,6 +1,6 @@
 """Give every test session a PostgreSQL and a Valkey of its own, and Django its settings, before anything needs them.
 
-``DATABASE_URL`` and ``REDIS_URL`` in the environment win: then the tests run on those servers.
+``DATABASE_URL`` and ``REDIS_URL`` in the environment win: then the tests run on those servers, in one process.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ from proctor_site.embedded.run_directory import RunDirectory, sweep_temporary
 
 PREFIX = "sd-proctor-test-"
 ROOT = Path(__file__).resolve().parent.parent
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
-pytest_plugins = ["tests.stack"]
+pytest_plugins = ["tests.stack", "tests.parallel"]
 
 
 def _start_services() -> tuple[Services, tempfile.TemporaryDirectory[str]]:
-    sweep_temporary(PREFIX)  # of sessions that were killed
-    sweep_reachable()
+    if not IS_WORKER:  # those that start beside this one have not locked their directories yet
+        sweep_temporary(PREFIX)  # of sessions that were killed
+        sweep_reachable()
     directory = tempfile.TemporaryDirectory(prefix=PREFIX)
     base = Path(directory.name)
     base.chmod(0o711)  # as root, PostgreSQL runs as another account and must reach its data
@@ -60,6 +62,22 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 _services, _directory = _start_services()
 atexit.register(_stop_services)  # runs after Ctrl-C and after a failed collection too
 django.setup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Leave it to each worker of pytest-xdist to start servers, as if it were alone; this process runs no test."""
+    if "REDIS_URL" not in _services.environment:
+        raise pytest.UsageError("On the Redis of REDIS_URL tests run in one process only: leave -n out.")
+    _stop_services()
+    for name in (*_services.environment, MARKER, "EVIDENCE_DIR", "DJANGO_SETTINGS_MODULE"):
+        del os.environ[name]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the services while pytest-xdist still waits for this worker; whatever else ends it, atexit does."""
+    if IS_WORKER:
+        _stop_services()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

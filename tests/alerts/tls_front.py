@@ -79,7 +79,7 @@ def listening(port: int, chain: Path, private: Path, *, behind: int) -> Iterator
     """Accept TLS on a port and pass on to another."""
     with _Front(port, chain, private) as front:
         front.behind = behind
-        thread = threading.Thread(target=front.serve_forever, daemon=True)
+        thread = threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         yield
         front.shutdown()

@@ -84,7 +84,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     site = Site()
     handler = type("Handler", (_Handler,), {"site": site})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         site.url = f"http://127.0.0.1:{server.server_address[1]}"
         monkeypatch.setenv("PIP_INDEX_URL", f"{site.url}/simple")

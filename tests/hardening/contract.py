@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import random
 from collections.abc import Mapping
 from typing import Any, Final
@@ -34,8 +36,12 @@ FOLLOW_UPS: Final = {
 """Operations on the session that was started, by the name of their operation."""
 
 
+@functools.cache
 def document() -> dict[str, Any]:
-    """Return the OpenAPI document as it is published, and what to do with a session that was started."""
+    """Return the OpenAPI document as it is published, and what to do with a session that was started.
+
+    It is made once, since each test asks for it, and is not to be changed.
+    """
     published = dict(SchemaGenerator().get_schema(public=True))
     started = published["paths"]["/api/v1/session/start"]["post"]["responses"]["201"]
     started["links"] = {
@@ -46,7 +52,7 @@ def document() -> dict[str, Any]:
 
 def load(ids: Mapping[str, tuple[str, ...]]) -> BaseSchema:
     """Return the document bound to the application, with ``ids`` (by parameter) in the place of most made-up ones."""
-    schema = schemathesis.openapi.from_dict(document())
+    schema = schemathesis.openapi.from_dict(copy.deepcopy(document()))
     schema.app = WSGIHandler()
 
     @schema.hook
