@@ -59,6 +59,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
             "enabled",
         ]  # fmt: skip
         widgets = {"exam_ids": UnfoldAdminTextInputWidget}
+        labels = {"exam_ids": "Exams", "rate_per_s": "Most a second"}
         help_texts = {"exam_ids": "Separated by commas. None: all."}
 
     def clean_exam_ids(self) -> list[str]:

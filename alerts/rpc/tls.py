@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificates
+from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +59,16 @@ class _Latest:
         key = _bytes("GRPC_TLS_KEY", self._files.key)
         certificate = _bytes("GRPC_TLS_CERTIFICATE", self._files.certificate)
         try:
-            load_pem_private_key(key, password=None)
+            private = load_pem_private_key(key, password=None)
         except (ValueError, TypeError) as error:
             raise TLSFilesError(f"GRPC_TLS_KEY is no private key in PEM form without a password: {error}") from None
-        _require_certificates("GRPC_TLS_CERTIFICATE", certificate)
+        ours, *_ = _certificates("GRPC_TLS_CERTIFICATE", certificate)
+        if ours.public_key() != private.public_key():  # also while both are being renewed, one after the other
+            raise TLSFilesError("GRPC_TLS_KEY is not the key of the first certificate in GRPC_TLS_CERTIFICATE.")
         if self._files.client_ca is None:
             return key, certificate
         authority = _bytes("GRPC_TLS_CLIENT_CA", self._files.client_ca)
-        _require_certificates("GRPC_TLS_CLIENT_CA", authority)
+        _certificates("GRPC_TLS_CLIENT_CA", authority)
         return key, certificate, authority
 
 
@@ -77,8 +79,8 @@ def _bytes(setting: str, path: Path) -> bytes:
         raise TLSFilesError(f"{setting} cannot be read: {error}") from None
 
 
-def _require_certificates(setting: str, pem: bytes) -> None:
+def _certificates(setting: str, pem: bytes) -> list[Certificate]:
     try:
-        load_pem_x509_certificates(pem)
+        return load_pem_x509_certificates(pem)
     except ValueError as error:
         raise TLSFilesError(f"{setting} holds no certificate in PEM form: {error}") from None

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,9 +79,14 @@ def running(*, advertised_port: int | None = None, asks_for_login: bool = False)
         broker.kill()
 
 
-def read(servers: str, topic: str, count: int, *, timeout_s: float = 20) -> list[Message]:
-    """Return the first ``count`` records of a topic, those of a partition in their order; fewer when time is over."""
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "tests", "log_level": 2})
+def read(
+    servers: str, topic: str, count: int, *, timeout_s: float = 20, config: Mapping[str, Any] | None = None
+) -> list[Message]:
+    """Return the first ``count`` records of a topic, those of a partition in their order; fewer when time is over.
+
+    ``config`` is what the cluster asks for, such as a login.
+    """
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "tests", "log_level": 2, **(config or {})})
     found: list[Message] = []
     try:
         partitions = consumer.list_topics(topic, timeout=5).topics[topic].partitions

@@ -359,6 +359,20 @@ def test_enabling_again_clears_the_reason(proctor: Client, owner: Organisation) 
     assert (row.enabled, row.disabled_reason) == (True, "")
 
 
+def test_an_empty_list_says_whether_there_is_nothing_or_nothing_that_matches(
+    owner: Organisation, proctor: Client
+) -> None:
+    incidents = proctor.get("/admin/alerts/incident/").content.decode()
+    assert "No incidents yet" in incidents
+    assert "Create a new" not in incidents  # nobody can
+    assert "Add subscription" in proctor.get("/admin/alerts/subscription/").content.decode()
+    fill(owner, 1)
+    for asked in ("?q=nobody", "?event_type=PHONE"):
+        page = proctor.get(f"/admin/alerts/incident/{asked}").content.decode()
+        assert "No incidents match" in page
+        assert "Show all" in page
+
+
 def test_subscriptions_show_what_waits_and_what_is_parked(owner: Organisation, proctor: Client) -> None:
     fill(owner, 1)
     first, _ = Delivery.objects.order_by("id")

@@ -110,9 +110,9 @@ async def test_a_renewed_certificate_counts_without_a_restart(authority: Authori
     async with serving(tls=TLSFiles(signed.certificate, signed.key)) as server:
         new = grpc.ssl_channel_credentials(renewed_by.path.read_bytes())
         assert not await answers(server.port, key, new)
-        signed.key.write_bytes(b"half a file")
-        assert await answers(server.port, key, grpc.ssl_channel_credentials(authority.path.read_bytes()))
-        signed.key.write_bytes(renewed.key.read_bytes())
+        for half in (b"half a file", renewed.key.read_bytes()):  # the second is whole, and not yet the certificate's
+            signed.key.write_bytes(half)
+            assert await answers(server.port, key, grpc.ssl_channel_credentials(authority.path.read_bytes()))
         signed.certificate.write_bytes(renewed.certificate.read_bytes())
         assert await answers(server.port, key, new)
 
@@ -135,6 +135,14 @@ def test_settings_that_cannot_be_served_with_are_named(wrong: dict[str, Any], na
     for name, value in wrong.items():
         setattr(settings, name, value)
     with pytest.raises(CommandError, match=names):
+        call_command("serve_alerts")
+
+
+def test_a_key_of_another_certificate_is_named(authority: Authority, settings: Any) -> None:
+    one, other = authority.sign("one", "localhost"), authority.sign("other", "localhost")
+    settings.GRPC_PORT = free_port()
+    settings.GRPC_TLS_CERTIFICATE, settings.GRPC_TLS_KEY = str(one.certificate), str(other.key)
+    with pytest.raises(CommandError, match="GRPC_TLS_KEY is not the key"):
         call_command("serve_alerts")
 
 

@@ -21,7 +21,7 @@ from alerts.addresses import AddressRefusedError, TransportUnavailableError
 from alerts.outgoing import Answer, Outgoing, Result, TransportError
 from alerts.transports import kafka
 from proctor_site.embedded.ports import free_port
-from tests.alerts import tls_front
+from tests.alerts import kafka_login, tls_front
 from tests.alerts.kafka_peers import (
     INIT_PRODUCER_ID,
     PRODUCE,
@@ -366,7 +366,67 @@ class TestTls:
         assert kinds(kafka.send([alert("a-1")])) == ["transient"]
 
 
+USER, PASSWORD = "proctor", "hidden-password"
+
+
+def login(password: str = PASSWORD, protocol: str = "SASL_PLAINTEXT", **more: str) -> dict[str, Any]:
+    """Return what an operator writes into KAFKA_CONFIG."""
+    written = {
+        "security.protocol": protocol,
+        "sasl.mechanisms": "PLAIN",
+        "sasl.username": USER,
+        "sasl.password": password,
+    }
+    return kafka_config.parse(json.dumps(written | {name.replace("_", "."): value for name, value in more.items()}))
+
+
 class TestLogin:
+    @pytest.fixture
+    def front(self, settings: Any) -> Iterator[kafka_login.Front]:
+        """Run a broker that is reached by who logs in alone."""
+        port = free_port()
+        with (
+            running(advertised_port=port) as broker,
+            kafka_login.listening(port, behind=broker.port, user=USER, password=PASSWORD) as front,
+        ):
+            settings.KAFKA_BOOTSTRAP_SERVERS = f"127.0.0.1:{port}"
+            yield front
+            kafka_producer.close()
+
+    def test_who_logs_in_delivers(self, front: kafka_login.Front, settings: Any) -> None:
+        settings.KAFKA_CONFIG = login()
+        assert kinds(kafka.send([alert("a-1"), alert("a-2")])) == ["delivered", "delivered"]
+        assert set(front.logins) == {USER}
+        found = read(settings.KAFKA_BOOTSTRAP_SERVERS, TOPIC, 2, config=settings.KAFKA_CONFIG)
+        assert ids(found) == {"a": ["a-1", "a-2"]}
+
+    @pytest.mark.usefixtures("short_times")
+    def test_a_wrong_password_is_refused_and_told_without_it(self, front: kafka_login.Front, settings: Any) -> None:
+        settings.KAFKA_CONFIG = login("another-password")
+        (result,) = kafka.send([alert("a-1")])
+        assert kinds([result]) == ["transient"]
+        assert "_AUTHENTICATION" in str(result)
+        assert "another-password" not in str(result)
+        assert (front.logins, front.refused > 0) == ([], True)
+
+        settings.KAFKA_CONFIG = login()  # the operator mends it
+        kafka_producer.close()
+        assert kinds(kafka.send([alert("a-1")])) == ["delivered"]
+
+    def test_who_logs_in_within_tls_delivers(self, front: kafka_login.Front, tmp_path: Path, settings: Any) -> None:
+        chain, private = tls_front.certificate(tmp_path)
+        outside = free_port()
+        with (
+            running(advertised_port=outside) as broker,
+            tls_front.listening(outside, chain, private, behind=front.server_address[1]),
+        ):
+            front.behind = broker.port
+            settings.KAFKA_BOOTSTRAP_SERVERS = f"127.0.0.1:{outside}"
+            settings.KAFKA_CONFIG = login(protocol="SASL_SSL", ssl_ca_location=str(chain))
+            assert kinds(kafka.send([alert("a-1")])) == ["delivered"]
+            assert set(front.logins) == {USER}
+            kafka_producer.close()
+
     @pytest.mark.usefixtures("short_times")
     @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
     def test_user_and_mechanism_reach_the_cluster_whose_refusal_is_told(self, settings: Any, mechanism: str) -> None:
