@@ -92,6 +92,7 @@ CODES: Final[Mapping[str, Code]] = {
     "event_type_unknown": Code(422, "There is no such event type"),
     # Our own parts
     "internal_error": Code(500, "Something broke on our side"),
+    "data_unreadable": Code(500, "What is stored does not open: it was changed, or its key is not here"),
     "database_unavailable": Code(503, "The database does not answer"),
     "queue_unavailable": Code(503, "The queue does not answer"),
     "workers_unavailable": Code(503, "No worker answered in time"),

@@ -36,7 +36,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 # Anybody may meet these, whatever they ask for.
 _ALWAYS: Final = ("not_authenticated", "key_invalid", "key_expired", "key_revoked", "scope_missing", "not_acceptable",
-                  "too_many_requests", "internal_error", "database_unavailable")  # fmt: skip
+                  "too_many_requests", "internal_error", "data_unreadable", "database_unavailable")  # fmt: skip
 _ALWAYS_FOR_ANYBODY: Final = ("not_acceptable", "internal_error")
 _WITH_BODY: Final = ("malformed_request", "request_invalid", "request_too_large", "media_type_unsupported")
 

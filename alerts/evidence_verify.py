@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from accounts.keys import SealError
 from accounts.models import OrganisationKey
@@ -27,10 +28,13 @@ def chain_verify(session: ExamSession, *, pictures: bool = True) -> Iterator[str
     known = {str(row.id) for row in rows}
     for named in sorted(_named_by_alerts(session) - known):
         yield f"An alert names the picture {named}, which is missing."
-    yield from _verify_removals(session, [row for row in rows if row.removed_at is not None])
-    if pictures:
-        for row in rows:
-            yield from _verify_picture(row)
+    erasures = Erasure.objects.filter(candidate=session.candidate_id).order_by("begun_at")
+    erased = list(erasures.values_list("begun_at", flat=True))
+    for row in rows:
+        if row.removed_at is not None:
+            yield from _verify_removal(row, row.removed_at, erased)
+        elif pictures:
+            yield from _verify_picture(row, erased)
 
 
 def _verify_rows(session: ExamSession, rows: list[Evidence]) -> Iterator[str]:
@@ -60,26 +64,24 @@ def _verify_rows(session: ExamSession, rows: list[Evidence]) -> Iterator[str]:
         yield "The last picture is not the one that the chain ended with."
 
 
-def _verify_removals(session: ExamSession, removed: list[Evidence]) -> Iterator[str]:
-    """Ask for the reason of each removal: its time was over, or an erasure had begun.
+def _verify_removal(row: Evidence, removed_at: datetime, erased: Sequence[datetime]) -> Iterator[str]:
+    """Ask for the reason of a removal: its time was over, or an erasure had begun.
 
-    What a session's own removal has begun with goes with its rows as soon as that goes on.
+    Of a session that is being removed as a whole, the rows follow as soon as that goes on.
     """
-    erasures = Erasure.objects.filter(candidate=session.candidate_id).order_by("begun_at")
-    erased_at = erasures.values_list("begun_at", flat=True).first()
-    for row in removed:
-        assert row.removed_at is not None
-        if row.removed_at < row.expires_at and (erased_at is None or row.removed_at < erased_at):
-            yield f"The picture {row.id} was removed before its time, and no erasure says so."
+    if removed_at < row.expires_at and not any(row.captured_at <= at <= removed_at for at in erased):
+        yield f"The picture {row.id} was removed before its time, and no erasure says so."
 
 
-def _verify_picture(row: Evidence) -> Iterator[str]:
+def _verify_picture(row: Evidence, erased: Sequence[datetime]) -> Iterator[str]:
     try:
         content = evidence.picture(row)
     except Problem as problem:
         if problem.code == "evidence_unknown":
             yield f"The file of the picture {row.id} is missing."
-        return  # removed by time or erasure: its hash stays
+        elif problem.code == "evidence_erased" and not any(row.captured_at <= at for at in erased):
+            yield f"The file of the picture {row.id} is sealed under a key that is gone, and no erasure says so."
+        return  # its time is over, or it is being erased: its hash stays
     except SealError:
         yield f"The file of the picture {row.id} was changed."
         return

@@ -21,7 +21,7 @@ from detection.engine.model import FACE_EMBEDDER
 from detection.engine.policy import DEFAULT_POLICY, Policy, PolicyError
 from enrollment.models import Consent
 from enrollment.services import template_load
-from sessions.biometrics import without_biometrics
+from sessions.biometrics import is_biometric, without_biometrics
 from sessions.models import ExamSession
 
 logger = logging.getLogger(__name__)
@@ -120,13 +120,16 @@ def _context(session: Any, now: float) -> SessionContext:
 
 
 def _policy(session: ExamSession) -> Policy:
-    """Read the session's policy, checked when the session began; should it be unusable now, the default one rules."""
+    """Read the session's policy, checked when the session began; should it be unusable now, the default one rules.
+
+    Whoever sits the exam without biometrics does so under the default one too.
+    """
     try:
         return Policy.from_dict(session.policy_document)
     except PolicyError:
         CONTEXT_FAILURES.labels("policy").inc()
         logger.exception("Session %s has a policy that cannot be used: the default policy is", session.id)
-        return DEFAULT_POLICY
+        return DEFAULT_POLICY if is_biometric(session.policy) else without_biometrics(DEFAULT_POLICY)
 
 
 def _template_model(session: ExamSession) -> str:

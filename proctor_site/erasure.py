@@ -31,10 +31,16 @@ from enrollment.consents import consents_withdraw
 from enrollment.duplicates import search_lock
 from enrollment.erasing import biometrics_remove, data_key_destroy, protected_remove
 from enrollment.models import Candidate, DuplicateSuspicion, Erasure, is_external_id
-from proctor_site.removal import evidence_files_remove, frames_forget, log_entries_remove, sessions_remove
+from proctor_site.removal import (
+    evidence_files_remove,
+    frames_forget,
+    holds_log_remove,
+    log_entries_remove,
+    sessions_remove,
+)
 from sessions.ending import sessions_end
 from sessions.holds import holds_require_none
-from sessions.models import ExamSession
+from sessions.models import ExamSession, LegalHold
 
 logger = logging.getLogger(__name__)
 
@@ -192,6 +198,7 @@ def _conclude(erasure: Erasure, candidate: Candidate) -> Erasure:
         gone = biometrics_remove(candidate)
         if locked.kind == Kind.EVERYTHING:
             gone["admin_log"] += log_entries_remove(Candidate, [candidate.pk])
+            gone["admin_log"] += holds_log_remove(LegalHold.objects.filter(candidate=candidate))
             _, rows = Candidate.objects.filter(pk=candidate.pk).delete()
             for label, count in rows.items():
                 gone[_KINDS.get(label, "others")] += count

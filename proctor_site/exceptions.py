@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from accounts.auth import REALM
-from accounts.kek import KeyServiceError
+from accounts.kek import KeyServiceError, SealError
 from accounts.problems import CODES, CONTENT_TYPE, Problem
 from proctor_site.answers import problem_page
 
@@ -81,6 +81,11 @@ def _too_large(error: Exception) -> Problem:
     return Problem("request_too_large")
 
 
+def _unreadable(error: Exception) -> Problem:
+    logger.error("A sealed value does not open: %s", error, exc_info=error)
+    return Problem("data_unreadable")
+
+
 def _away(code: str) -> Callable[[Exception], Problem]:
     def translate(error: Exception) -> Problem:
         logger.warning("%s: %s", code, error)  # expected while a server restarts: a line, not a traceback
@@ -105,6 +110,7 @@ _TRANSLATIONS: Final[tuple[tuple[Any, Callable[[Any], Problem]], ...]] = (
     ((OperationalError, InterfaceError), _away("database_unavailable")),
     ((RedisError, BrokerError), _away("queue_unavailable")),
     (KeyServiceError, _away("keys_unavailable")),
+    (SealError, _unreadable),
 )
 
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts.redis_client import get_redis
 from alerts.evidence import storage
 from alerts.models import Evidence, Incident
-from sessions.models import ExamSession
+from sessions.models import ExamSession, LegalHold
 
 CHUNK: Final = 5_000
 """Rows removed in one transaction, where there may be many."""
@@ -60,6 +60,7 @@ def sessions_remove(session_ids: Sequence[uuid.UUID]) -> Counter[str]:
     with transaction.atomic():
         incident_ids = list(Incident.objects.filter(session_id__in=session_ids).values_list("id", flat=True))
         gone["admin_log"] = log_entries_remove(Incident, incident_ids) + log_entries_remove(ExamSession, session_ids)
+        gone["admin_log"] += holds_log_remove(LegalHold.objects.filter(session_id__in=session_ids))
         with connection.cursor() as cursor:
             for kind, statement in _OF_SESSIONS.items():
                 cursor.execute(statement, [list(session_ids)])
@@ -114,6 +115,11 @@ def log_entries_remove(model: type[Model], keys: Sequence[object]) -> int:
     kind = ContentType.objects.get_for_model(model)
     gone, _ = LogEntry.objects.filter(content_type=kind, object_id__in=[str(key) for key in keys]).delete()
     return gone
+
+
+def holds_log_remove(holds: QuerySet[LegalHold]) -> int:
+    """Remove what Django's admin noted about holds before they go themselves: it names whom they held."""
+    return log_entries_remove(LegalHold, list(holds.values_list("pk", flat=True)))
 
 
 def frames_forget(session_ids: Sequence[uuid.UUID]) -> int:

@@ -18,11 +18,17 @@ WITHOUT: Final[Mapping[str, Any]] = {"detectors": {name: {"enabled": False} for 
 
 def is_biometric(document: Mapping[str, Any]) -> bool:
     """Tell whether a session under this policy document compares faces or voices."""
-    detectors = document.get("detectors", {})
+    detectors = _part(document, "detectors")
     return any(
-        detectors.get(name, {}).get("enabled", getattr(DEFAULT_POLICY.detectors, name).enabled)
+        _part(detectors, name).get("enabled", getattr(DEFAULT_POLICY.detectors, name).enabled)
         for name in BIOMETRIC_DETECTORS
     )
+
+
+def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a part of a document; what an older version wrote, and is none any more, says nothing."""
+    part = document.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def without_biometrics(policy: Policy) -> Policy:

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from accounts import keys
 from accounts.api_keys import api_key_create
-from accounts.models import Organisation
+from accounts.models import AuditEntry, Organisation
 from accounts.problems import Problem
 from alerts import evidence, evidence_sweep
 from alerts.models import Evidence, Incident
@@ -98,6 +98,16 @@ def test_a_storage_that_does_not_answer_is_said(evidence_dir: Path) -> None:
     answer = APIClient().get(evidence.link(row.id).split("8000", 1)[1])
     assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
     assert answer["retry-after"]
+
+
+def test_a_changed_file_is_said_and_nobody_has_seen_it(evidence_dir: Path) -> None:
+    row = store()
+    file = evidence_dir / row.storage_name
+    for content in (file.read_bytes()[:-20] + bytes(20), file.read_bytes()[:40], b""):
+        file.write_bytes(content)
+        answer = APIClient().get(evidence.link(row.id).split("8000", 1)[1])
+        assert (answer.status_code, answer.json()["code"]) == (500, "data_unreadable")
+    assert not AuditEntry.objects.filter(action="evidence.viewed").exists()
 
 
 def test_the_signed_link_alone_shows_the_picture() -> None:

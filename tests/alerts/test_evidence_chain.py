@@ -17,12 +17,13 @@ from rest_framework.test import APIClient
 
 from accounts.api_keys import api_key_create
 from accounts.audit import SYSTEM
-from accounts.models import AuditEntry, OrganisationKey
+from accounts.models import AuditEntry, DataKey, OrganisationKey
 from accounts.own_keys import own_key, own_key_renew
 from alerts import evidence, evidence_sweep
 from alerts.evidence_verify import chain_verify
 from alerts.jpeg import without_metadata
 from alerts.models import Evidence, EvidenceChain
+from enrollment.models import Erasure
 from proctor_site.erasure import enrollment_erase
 from sessions.models import ExamSession
 from tests.alerts import builders
@@ -103,6 +104,24 @@ def test_a_changed_and_a_missing_file_show(evidence_dir: Path) -> None:
         f"The file of the picture {rows[0].id} was changed.", f"The file of the picture {rows[1].id} is missing.",
     ])  # fmt: skip
     assert list(chain_verify(session, pictures=False)) == []
+
+
+def test_another_candidates_file_in_a_pictures_place_shows(evidence_dir: Path) -> None:
+    (session, rows), (_, others) = with_pictures(2), with_pictures(1)
+    (evidence_dir / rows[0].storage_name).write_bytes((evidence_dir / others[0].storage_name).read_bytes())
+    told = f"The file of the picture {rows[0].id} is sealed under a key that is gone, and no erasure says so."
+    assert problems(session) == [told]
+
+
+def test_a_data_key_that_vanished_without_an_erasure_shows() -> None:
+    session, rows = with_pictures(2)
+    DataKey.objects.all().delete()
+    assert len(problems(session)) == len(rows) == 2
+    Erasure.objects.create(
+        organisation=session.organisation, candidate=session.candidate, subject="0" * 32, actor_kind="system",
+        kind=Erasure.Kind.ENROLLMENT,
+    )  # fmt: skip
+    assert problems(session) == []  # it goes on, and the files follow
 
 
 def test_a_picture_marked_as_removed_before_its_time_shows(evidence_dir: Path) -> None:

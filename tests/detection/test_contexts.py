@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from detection.contexts import SessionContexts
 from detection.engine.policy import DEFAULT_POLICY, EventType
 from detection.models import RuleState
 from enrollment.models import FaceTemplate
+from sessions.biometrics import WITHOUT
 from tests.factories import make_candidate, make_embedding, make_enrolled_candidate, make_session, make_template
 
 pytestmark = pytest.mark.django_db
@@ -120,6 +122,21 @@ def test_a_policy_that_cannot_be_used_gives_way_to_the_default_loudly(caplog: py
 
     assert SessionContexts().get([str(session.id)])[str(session.id)].policy == DEFAULT_POLICY
     assert "rules.NO_FACE.hold_s" in caplog.text
+
+
+def test_who_sits_without_biometrics_does_so_under_a_policy_that_cannot_be_used_too() -> None:
+    session = make_session(policy={**WITHOUT, "rules": {"NO_FACE": {"hold_s": "soon"}}})
+
+    policy = SessionContexts().get([str(session.id)])[str(session.id)].policy
+
+    assert (policy.detectors.identity.enabled, policy.detectors.voice.enabled) == (False, False)
+    assert policy.rules == DEFAULT_POLICY.rules
+
+
+@pytest.mark.parametrize("detectors", [None, [], "none", {"identity": None, "voice": []}])
+def test_detectors_that_are_none_are_no_way_out_of_the_default(detectors: Any) -> None:
+    session = make_session(policy={"detectors": detectors, "rules": {"NO_FACE": {"hold_s": "soon"}}})
+    assert SessionContexts().get([str(session.id)])[str(session.id)].policy == DEFAULT_POLICY
 
 
 def test_somebody_who_is_not_enrolled_has_no_template() -> None:

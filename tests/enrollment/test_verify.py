@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from accounts.models import Organisation, Scope
-from enrollment.models import FaceTemplate
+from enrollment.models import FaceTemplate, FailedVerifications
 from sessions.policies import policy_default
 from tests.embedding_worker import altered
 from tests.enrollment.test_enroll import enroll
@@ -37,6 +37,19 @@ def test_another_photograph_of_the_same_person_matches(client: APIClient, photog
     assert answer["comparison_score"] == pytest.approx(0.76, abs=0.05)
     assert answer["model"] == "sface-2021dec"
     assert answer["quality"]["width_px"] > 100
+
+
+@pytest.mark.usefixtures("_ada")
+def test_a_template_that_does_not_open_is_said_and_counts_as_no_failure(
+    client: APIClient, photographs: dict[str, bytes]
+) -> None:
+    enroll(client, photographs["b_1"], candidate_id="bob")
+    ada, bob = FaceTemplate.objects.order_by("candidate__candidate_id")
+    for ciphertext in (bytes(bob.ciphertext), bytes(ada.ciphertext)[:-1], b""):  # swapped, truncated, none
+        FaceTemplate.objects.filter(pk=ada.pk).update(ciphertext=ciphertext)
+        answer = verify(client, photographs["a_2"])
+        assert (answer.status_code, answer.json()["code"]) == (500, "data_unreadable")
+    assert set(FailedVerifications.objects.values_list("count", flat=True)) == {0}
 
 
 @pytest.mark.usefixtures("_ada")

@@ -13,7 +13,15 @@ from typing import Any, Self
 import aiohttp
 import av
 import numpy as np
-from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
+from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from numpy.typing import NDArray
 
 from media_gateway.tokens import JoinClaims, mint
@@ -114,12 +122,15 @@ class WhipPublisher:
     token: str
     tracks: list[MediaStreamTrack]
     video_codec: str | None = None
+    relay: RTCIceServer | None = None  # the only way out, where there is one
     connection: RTCPeerConnection = field(init=False)
     location: str = ""
     etag: str = ""
 
     async def __aenter__(self) -> Self:
-        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        policy = RTCIceTransportPolicy.RELAY if self.relay else RTCIceTransportPolicy.ALL
+        servers = [self.relay] if self.relay else []
+        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=servers, iceTransportPolicy=policy))
         for track in self.tracks:
             transceiver = self.connection.addTransceiver(track, direction="sendonly")
             if track.kind == "video" and self.video_codec:

@@ -13,6 +13,8 @@ import redis
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -27,7 +29,7 @@ from enrollment.templates import template_load
 from proctor_site import erasure, removal
 from sessions.biometrics import WITHOUT
 from sessions.holds import hold_lift, hold_place
-from sessions.models import ExamSession
+from sessions.models import ExamSession, LegalHold
 from tests.alerts import builders
 from tests.detection.builders import commit, frame, frames
 from tests.factories import (
@@ -163,6 +165,22 @@ def test_nothing_that_is_kept_holds_the_candidates_id(client: APIClient, organis
     )
     assert "ada-lovelace" not in kept
     assert not LogEntry.objects.exists()
+
+
+def test_what_the_admin_noted_about_holds_goes_too(client: APIClient, organisation: Organisation) -> None:
+    session, other = watched(organisation, "ada-lovelace"), watched(organisation, "bob")
+    person = Client()
+    person.force_login(builders.staff(organisation, superuser=True))
+    add = reverse("admin:exam_sessions_legalhold_add")
+    for held in ({"candidate": session.candidate.pk}, {"session": str(session.pk)}, {"candidate": other.candidate.pk}):
+        assert person.post(add, {"reason": "appeal 12", **held}).status_code == 302
+    for hold in LegalHold.objects.all():
+        hold_lift(hold=hold, actor=SYSTEM)
+    assert LogEntry.objects.count() == 3  # each names whom it holds
+
+    erase(client, "candidates/ada-lovelace")
+
+    assert [entry.object_repr for entry in LogEntry.objects.all()] == ["on bob"]
 
 
 def test_the_audit_log_keeps_the_fact(client: APIClient, organisation: Organisation) -> None:
