@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from prometheus_client import REGISTRY
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -52,6 +53,13 @@ def test_a_heartbeat_says_what_runs_where(redis_client: Redis, monkeypatch: pyte
     assert beat["unavailable"] == Engine.unavailable
     assert time.time() - beat["at"] < 2
     assert 0 < redis_client.ttl(key()) <= HEARTBEAT_TTL_S
+
+
+def test_the_metrics_say_what_a_model_costs_and_where_it_runs(redis_client: Redis) -> None:
+    Heart(redis_client, queues=["vision"], pipeline=Engine()).beat()
+    where = {"model": "sface-2021dec", "provider": "CPUExecutionProvider"}
+    assert REGISTRY.get_sample_value("sdproctor_model_milliseconds", where) == 13.8765
+    assert REGISTRY.get_sample_value("sdproctor_detectors_missing") == 1
 
 
 def test_a_heart_that_stops_takes_its_sign_of_life_back(redis_client: Redis) -> None:

@@ -355,8 +355,10 @@ def test_a_file_swapped_in_the_store_is_neither_loaded_nor_passed_over(site: Sit
 
 
 def test_a_missing_file_says_how_to_get_it(store: Store) -> None:
-    with pytest.raises(WeightsError, match=r"face_detection_yunet_2023mar\.onnx .*make weights"):
+    with pytest.raises(WeightsError, match=r"face_detection_yunet_2023mar\.onnx .*`make weights GROUP=default`"):
         path_of("yunet-2023mar", directory=store.directory)
+    with pytest.raises(WeightsError, match=r"6DRepNet360\.onnx .*`make weights GROUP=adapters`"):
+        path_of("6drepnet360", directory=store.directory)
     with pytest.raises(WeightsError, match="no entry never-heard-of"):
         path_of("never-heard-of", directory=store.directory)
 
