@@ -39,19 +39,21 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _chosen(options: argparse.Namespace, store: Store) -> list[Weight]:
     """Return the entries named, or those of the groups: without one the group default; verify also what is there."""
     manifest = load_manifest()
-    if unknown := [name for name in options.name if name not in manifest]:
+    parts = [part for name in options.name if name in manifest for part in manifest[name].parts.values()]
+    named = [*options.name, *parts]
+    if unknown := [name for name in named if name not in manifest]:
         raise WeightsError(f"neither weights.toml nor EXTRA_WEIGHTS has an entry {', '.join(unknown)}")
-    if options.name:
-        return [manifest[part] for name in options.name for part in (name, *manifest[name].parts.values())]
+    if named:
+        return [manifest[name] for name in named]
     every_group = sorted({entry.group for entry in manifest.values()})
     if unknown := [group for group in options.group or [] if group not in every_group]:
         raise WeightsError(f"there is no group {', '.join(unknown)}; there are {', '.join(every_group)}")
     groups = options.group or (every_group if options.action == "list" else ["default"])
-    named = options.group is not None
     return [
         entry
         for entry in manifest.values()
-        if entry.group in groups or (options.action == "verify" and not named and store.original(entry).exists())
+        if entry.group in groups
+        or (options.action == "verify" and options.group is None and store.original(entry).exists())
     ]
 
 
