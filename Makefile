@@ -47,7 +47,7 @@ run: $(VENV)/.embedded weights
 # Workers would hear one another on a Redis that is given: see tests/parallel.py. ARGS="-n 0" runs in one process.
 TEST_WORKERS ?= $(if $(REDIS_URL)$(REDIS_URL_FILE),0,auto)
 
-test: $(VENV)/.dev weights
+test: $(VENV)/.dev var/sbom/.installed weights
 	@exec $(PY) -m pytest -n $(TEST_WORKERS) --cov --cov-report=term:skip-covered $(ARGS)
 
 bench: $(VENV)/.dev weights
@@ -102,16 +102,21 @@ lint: $(VENV)/.dev
 	@$(PY) -m ruff format --check .
 	@$(SUPERVISE) -- sh -c '$(PY) -m mypy $(PACKAGES) && $(VENV)/bin/lint-imports && $(PY) manage.py makemigrations --check --dry-run'
 
-sbom: $(VENV)/.dev
-	@mkdir -p var
-	@$(VENV)/bin/cyclonedx-py environment --output-reproducible --no-validate --of JSON -o var/sbom.json $(PY)
+sbom: $(VENV)/.dev var/sbom/.installed
+	@var/sbom/bin/cyclonedx-py environment --output-reproducible --no-validate --of JSON -o var/sbom.json $(PY)
 	@echo "var/sbom.json: $$($(PY) -c 'import json; print(len(json.load(open("var/sbom.json"))["components"]))') packages"
+
+var/sbom/.installed: requirements-sbom.txt | $(PY)
+	@echo "Installing requirements-sbom.txt in var/sbom …"
+	@$(PY) -m venv --clear var/sbom
+	@var/sbom/bin/python -m pip --disable-pip-version-check install --quiet --progress-bar off -r $<
+	@touch $@
 
 audit: $(VENV)/.dev
 	@$(PY) -m proctor_site.dependency_audit $(ARGS)
 
 clean:
-	@rm -rf $(VENV) var/weights var/demo staticfiles .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	@rm -rf $(VENV) var/sbom var/weights var/demo staticfiles .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 erase:

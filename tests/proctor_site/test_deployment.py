@@ -142,7 +142,7 @@ def pins(path: Path) -> dict[str, str]:
 
 def test_every_requirement_is_pinned_as_in_the_constraints() -> None:
     constraints = pins(ROOT / "constraints.txt")
-    files = [ROOT / f"requirements{suffix}.txt" for suffix in ("", "-embedded", "-transcript", "-dev")]
+    files = [ROOT / f"requirements{suffix}.txt" for suffix in ("", "-embedded", "-transcript", "-dev", "-sbom")]
     required = {name: version for path in files for name, version in pins(path).items()}
     assert len(required) > 50
     assert {name: constraints.get(name) for name in required} == required
