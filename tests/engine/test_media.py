@@ -183,10 +183,10 @@ def test_a_bomb_is_refused_from_its_header(bomb):
         body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + (16_000_000).to_bytes(3, "little") * 2
         bomb = b"RIFF" + struct.pack("<I", len(body)) + body
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ImageError) as caught:
         decode_image(bomb)
-    elapsed_s, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+    elapsed_s, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert caught.value.code == "image_too_large"
     assert elapsed_s < 0.05
@@ -244,20 +244,20 @@ def progressive(*, repeats: int, side: int = 2000) -> tuple[bytes, int]:
 def test_a_jpeg_of_very_many_scans_is_refused_without_decoding_them():
     bomb, scans = progressive(repeats=5000)
     assert scans > 5000
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ImageError) as caught:
         decode_image(bomb)
     assert caught.value.code == "image_invalid"
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_a_jpeg_of_as_many_scans_as_are_allowed_is_read_soon():
     _, plain = progressive(repeats=0)
     data, scans = progressive(repeats=MAX_JPEG_SCANS - plain)
     assert scans == MAX_JPEG_SCANS
-    started = time.perf_counter()
+    started = time.process_time()
     assert decode_image(data).shape == (2000, 2000, 3)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(("texts", "fits"), [(MAX_PNG_COMPRESSED, True), (1000, False)])
@@ -265,7 +265,7 @@ def test_a_png_of_very_many_compressed_texts_is_refused_without_unpacking_them(t
     png = encoded(picture(), ".png")
     body = b"zTXtComment\0\0" + zlib.compress(bytes(7_900_000), 9)
     text = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    started = time.perf_counter()
+    started = time.process_time()
     with contextlib.nullcontext() if fits else pytest.raises(ImageError, match="compressed texts"):
         decode_image(png[:33] + text * texts + png[33:])
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
