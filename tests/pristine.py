@@ -40,8 +40,12 @@ class Pristine:
 
     def restore(self) -> None:
         """Write back what differs, once those who still write are done."""
-        if _partitions() != self.partitions:
-            call_command("flush", verbosity=0, interactive=False, reset_sequences=False)  # makes partitions
+        partitions = _partitions()
+        with connection.cursor() as cursor:
+            for partition in partitions - self.partitions:  # every gallery is one
+                cursor.execute(f"DROP TABLE {_quoted(partition)}")
+        if self.partitions - partitions:
+            call_command("flush", verbosity=0, interactive=False, reset_sequences=False)  # makes those of today
         if self.is_superuser:
             self._replace()
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from django.contrib.auth.models import Group, Permission
@@ -36,10 +37,12 @@ def test_it_is_as_migrations_left_it(is_superuser: bool) -> None:
     assert Pristine.take() == pristine
 
 
-def test_a_partition_that_was_dropped_is_there_again() -> None:
+def test_a_partition_that_was_dropped_is_there_again_and_a_new_one_is_gone() -> None:
     pristine = Pristine.take()
     dropped = max(pristine.partitions - {partitions.DEFAULT_PARTITION})
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE {dropped}")
+    partitions.ensure_partitions(now=datetime(2031, 1, 1, tzinfo=UTC))
+    assert partitions.partition_name(datetime(2031, 1, 1, tzinfo=UTC)) in Pristine.take().partitions
     pristine.restore()
     assert Pristine.take() == pristine
