@@ -26,7 +26,7 @@ NEAREST: Final = 20
 """How many templates a search looks at closely."""
 _LINKS: Final = 32
 _CONSTRUCTION_EFFORT: Final = 200
-_SEARCH_EFFORT: Final = 360
+_SEARCH_EFFORT: Final = 450
 """HNSW's m, ef_construction and ef_search; ``benchmarks.duplicates`` measures what they find, and how fast."""
 _SPARE: Final = 20
 """So many more are compared exactly: the index has them rounded, and may swap neighbours about as near."""
