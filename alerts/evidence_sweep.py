@@ -14,7 +14,7 @@ from prometheus_client import Counter
 
 from alerts.evidence import NO_LIMIT_DAYS, storage
 from alerts.models import Evidence
-from sessions.holds import session_held
+from sessions.holds import holds_settle, session_held
 from sessions.models import RetentionPolicy
 from sessions.retention import EVIDENCE, Scope, scopes
 
@@ -55,6 +55,7 @@ def expired_once_redated(now: datetime) -> QuerySet[Evidence]:
 def expired_remove(batch: int) -> Tally[int]:
     """Remove at most ``batch`` expired pictures; return how many, by organisation. Their rows stay, with the hashes."""
     with transaction.atomic():
+        holds_settle()
         rows = expired(timezone.now()).select_for_update(of=("self",), skip_locked=True)
         found = list(rows.order_by("expires_at")[:batch])
         for evidence in found:

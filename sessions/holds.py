@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.db import IntegrityError, transaction
+from typing import Final
+
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
@@ -10,6 +12,9 @@ from accounts.audit import Actor, audit_write, candidate_subject
 from accounts.problems import Problem
 from enrollment.models import Candidate, Erasure
 from sessions.models import ExamSession, LegalHold
+
+_LOCK: Final = 0x5D_A001
+"""PostgreSQL's advisory lock between placing holds and removing what nobody holds."""
 
 
 def hold_place(
@@ -22,6 +27,7 @@ def hold_place(
     held = candidate or (session.candidate if session else None)
     assert held is not None
     with transaction.atomic():
+        _lock("pg_advisory_xact_lock")  # a batch that is being removed goes first, the next one sees the hold
         locked = Candidate.objects.select_for_update().select_related("organisation").get(pk=held.pk)
         if Erasure.objects.filter(candidate=locked, finished_at=None).exists():
             raise Problem("erasure_running")
@@ -49,6 +55,14 @@ def hold_lift(*, hold: LegalHold, actor: Actor) -> LegalHold:
             locked.save(update_fields=["lifted_at", "lifted_by"])
             _note(locked, actor, "hold.lifted")
     return locked
+
+
+def holds_settle() -> None:
+    """Let no hold be placed until the transaction ends: what is asked from here on sees all that there will be.
+
+    Whoever removes what nobody holds calls this first in each transaction, before any row is locked.
+    """
+    _lock("pg_advisory_xact_lock_shared")
 
 
 def holds_require_none(candidate: Candidate) -> None:
@@ -84,6 +98,11 @@ def candidate_held() -> Q:
     return Q(Exists(holds.filter(candidate=OuterRef("pk")))) | Q(
         Exists(holds.filter(session__candidate=OuterRef("pk")))
     )
+
+
+def _lock(function: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {function}(%s)", [_LOCK])
 
 
 def _note(hold: LegalHold, actor: Actor, action: str) -> None:

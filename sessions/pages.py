@@ -17,8 +17,7 @@ from django.views.decorators.http import require_safe
 @require_safe
 def candidate_page(request: HttpRequest, session_pk: uuid.UUID) -> HttpResponse:
     """Serve the page for a session. It is the same for every session, whether there is one of that id or not."""
-    context = {"session_pk": session_pk, "evidence_days": settings.EVIDENCE_DAYS}
-    response = render(request, "exam_sessions/candidate.html", context)
+    response = render(request, "exam_sessions/candidate.html", {"session_pk": session_pk})
     response["Content-Security-Policy"] = _content_security_policy()
     response["Referrer-Policy"] = "no-referrer"
     response["Cache-Control"] = "no-store"

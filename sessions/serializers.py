@@ -15,6 +15,7 @@ from enrollment.serializers import ExternalIdField
 from sessions import challenges, joining
 from sessions.check_in_serializers import CheckInSerializer
 from sessions.models import RISK_NOTE, ExamSession
+from sessions.retention import EVIDENCE, days_kept
 from sessions.selectors import gaps_summarise, incidents_count
 from sessions.services import PLANNED
 
@@ -248,6 +249,9 @@ class JoiningSerializer(_JoinableSerializer):
     watched = serializers.SerializerMethodField(help_text="The kinds of incident that are looked for.")
     check_in = serializers.SerializerMethodField(help_text="Whether a challenge may be begun now.")
     page_in_front = serializers.SerializerMethodField(help_text="Whether the page must stay in front, full screen.")
+    evidence_days = serializers.SerializerMethodField(
+        help_text="For how many days pictures of incidents are kept; 0: without limit."
+    )
 
     @extend_schema_field(ConsentTextSerializer(allow_null=True))
     def get_consent_text(self, session: ExamSession) -> dict[str, Any] | None:
@@ -266,6 +270,10 @@ class JoiningSerializer(_JoinableSerializer):
     @extend_schema_field(serializers.BooleanField())
     def get_page_in_front(self, session: ExamSession) -> bool:
         return Policy.from_dict(session.policy_document).page.in_front
+
+    @extend_schema_field(serializers.IntegerField(min_value=0))
+    def get_evidence_days(self, session: ExamSession) -> int:
+        return days_kept(organisation_id=session.organisation_id, exam_id=session.exam_id, kind=EVIDENCE)
 
     @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=[e.value for e in EventType])))
     def get_watched(self, session: ExamSession) -> list[str]:

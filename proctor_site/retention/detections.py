@@ -11,10 +11,11 @@ from typing import Final
 from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
+from django.db.models import QuerySet
 
 from detection.partitions import DEFAULT_PARTITION, TABLE
 from proctor_site.retention.report import Budget, Report
-from sessions.holds import session_held
+from sessions.holds import holds_settle, session_held
 from sessions.models import ExamSession
 from sessions.retention import DETECTIONS, Scope, scopes
 
@@ -97,20 +98,20 @@ def _longest(kept: Sequence[Scope], now: datetime) -> datetime | None:
 
 def _drop(partition: Partition, report: Report) -> bool:
     """Drop a month of which everything has expired; tell whether that is done, which a hold or a lock may forbid."""
-    held = list(ExamSession.objects.filter(session_held()).values_list("id", flat=True))
-    with connection.cursor() as cursor:
-        cursor.execute(_sql("SELECT 1 {expired} LIMIT 1", partition), [held, partition.ends_at])
-        if cursor.fetchone() is not None:
-            return False
-    if not report.dry_run:
-        try:
-            with transaction.atomic(), connection.cursor() as cursor:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            holds_settle()
+            held = list(ExamSession.objects.filter(session_held()).values_list("id", flat=True))
+            cursor.execute(_sql("SELECT 1 {expired} LIMIT 1", partition), [held, partition.ends_at])
+            if cursor.fetchone() is not None:
+                return False
+            if not report.dry_run:
                 cursor.execute("SET LOCAL lock_timeout = %s", [_LOCK_TIMEOUT_MS])
                 cursor.execute(_sql("DROP TABLE {table}", partition))
-        except OperationalError as error:
-            logger.warning("The month %s could not be dropped and is tried again: %s", partition.name, error)
-            report.unfinished = True
-            return True
+    except OperationalError as error:
+        logger.warning("The month %s could not be dropped and is tried again: %s", partition.name, error)
+        report.unfinished = True
+        return True
     report.add_partition(partition.name, partition.rows)
     return True
 
@@ -137,23 +138,29 @@ def _expire(
     assert cutoff is not None
     for start in range(0, len(present), SESSIONS):
         sessions = ExamSession.objects.filter(scope.sessions(), id__in=present[start : start + SESSIONS])
-        ids = list(sessions.filter(created_at__lt=cutoff).exclude(session_held()).values_list("id", flat=True))
-        if ids and not _remove(partition, ids, cutoff, scope.organisation_id, report, budget):
+        due = sessions.filter(created_at__lt=cutoff).exclude(session_held()).values_list("id", flat=True)
+        if due.exists() and not _remove(partition, due, cutoff, scope.organisation_id, report, budget):
             return False
     return True
 
 
 def _remove(
-    partition: Partition, ids: list[UUID], cutoff: datetime, organisation_id: int, report: Report, budget: Budget
+    partition: Partition,
+    due: QuerySet[ExamSession, UUID],
+    cutoff: datetime,
+    organisation_id: int,
+    report: Report,
+    budget: Budget,
 ) -> bool:
     if report.dry_run:
         with connection.cursor() as cursor:
-            cursor.execute(_sql("SELECT count(*) {expired}", partition), [ids, cutoff])
+            cursor.execute(_sql("SELECT count(*) {expired}", partition), [list(due), cutoff])
             report.add(DETECTIONS, organisation_id, cursor.fetchone()[0])
         return True
     while not budget.is_spent:
-        with connection.cursor() as cursor:
-            cursor.execute(_sql(_DELETE, partition), [ids, cutoff, CHUNK])
+        with transaction.atomic(), connection.cursor() as cursor:
+            holds_settle()
+            cursor.execute(_sql(_DELETE, partition), [list(due.all()), cutoff, CHUNK])
             gone = cursor.rowcount
         report.add(DETECTIONS, organisation_id, gone)
         if gone < CHUNK:

@@ -16,12 +16,13 @@ from enrollment.erasing import biometrics_remove, data_key_destroy, protected_re
 from enrollment.models import Candidate
 from proctor_site.removal import sessions_remove
 from proctor_site.retention.report import Budget, Report
-from sessions.holds import candidate_held, session_held
+from sessions.holds import candidate_held, holds_settle, session_held
 from sessions.models import ExamSession
 from sessions.retention import AUDIT, DELIVERIES, EVIDENCE, INCIDENTS, TEMPLATES, Scope, scopes
 
 BATCH: Final = 2_000
-SESSIONS: Final = 50
+CANDIDATES: Final = 50
+SESSIONS: Final = 20
 """Sessions removed at a time: each may have hundreds of alerts, and thousands of detections."""
 AUDIT_BATCH: Final = 10_000
 
@@ -77,7 +78,7 @@ def sessions_expire(*, now: datetime, report: Report, budget: Budget) -> None:
     def remove(ids: list[Any]) -> int:
         return sessions_remove(ids)["sessions"]
 
-    _each_scope(INCIDENTS, rows, remove, SESSIONS, now, report, budget, atomic=False)
+    _each_scope(INCIDENTS, rows, remove, SESSIONS, now, report, budget)
 
 
 def templates_expire(*, now: datetime, report: Report, budget: Budget) -> None:
@@ -102,7 +103,7 @@ def templates_expire(*, now: datetime, report: Report, budget: Budget) -> None:
                 data_key_destroy(candidate)
         return gone
 
-    _each_scope(TEMPLATES, rows, remove, SESSIONS, now, report, budget)
+    _each_scope(TEMPLATES, rows, remove, CANDIDATES, now, report, budget)
     if not report.dry_run:
         _idle_keys_destroy()
 
@@ -111,8 +112,10 @@ def _idle_keys_destroy() -> None:
     """Destroy the data keys that open nothing any more."""
     pictures = Evidence.objects.filter(session__candidate=OuterRef("pk"), removed_at=None)
     idle = Candidate.objects.filter(data_key__isnull=False, face_template=None).exclude(Exists(pictures))
-    for key in idle.exclude(candidate_held()).values_list("pk", flat=True)[:BATCH]:
+    idle = idle.exclude(candidate_held())
+    for key in idle.values_list("pk", flat=True)[:BATCH]:
         with transaction.atomic():
+            holds_settle()
             locked = Candidate.objects.select_for_update(of=("self",)).select_related("data_key").get(pk=key)
             if idle.filter(pk=key).exists():  # asked again: somebody may have enrolled until it was locked
                 data_key_destroy(locked)
@@ -164,8 +167,6 @@ def _each_scope(
     now: datetime,
     report: Report,
     budget: Budget,
-    *,
-    atomic: bool = True,
 ) -> None:
     """Remove what each scope keeps no longer, or count it, until nothing is left or the time is over."""
     for scope in scopes(kind):
@@ -180,18 +181,11 @@ def _each_scope(
             if budget.is_spent:
                 report.unfinished = True
                 return
-            if atomic:
-                with transaction.atomic():
-                    # Asked again once they are locked: somebody may have enrolled, or sent again, in between.
-                    list(
-                        expired.model._default_manager.filter(pk__in=ids)
-                        .order_by("pk")
-                        .select_for_update()
-                        .values("pk")
-                    )
-                    gone = remove(list(expired.filter(pk__in=ids).values_list("pk", flat=True)))
-            else:
-                gone = remove(ids)
+            with transaction.atomic():
+                holds_settle()
+                # Asked again once they are locked: somebody may have enrolled, or sent again, in between.
+                list(expired.model._default_manager.filter(pk__in=ids).order_by("pk").select_for_update().values("pk"))
+                gone = remove(list(expired.filter(pk__in=ids).values_list("pk", flat=True)))
             report.add(kind, scope.organisation_id, gone)
 
 

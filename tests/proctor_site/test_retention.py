@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -30,6 +33,7 @@ from sessions.models import ExamSession, RetentionPolicy
 from sessions.retention import CLASSES, days_kept
 from tests.alerts import builders
 from tests.factories import make_embedding, make_enrolled_candidate, make_exam, make_organisation, make_session
+from tests.plays import wait_for
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("evidence_dir")]
 
@@ -337,6 +341,56 @@ def everything_expired(organisation: Organisation) -> None:
     Evidence.objects.filter(pk=row.pk).update(expires_at=timezone.now() - timedelta(days=1))
     ended(session, 366)
     FaceTemplate.objects.update(created_at=timezone.now() - timedelta(days=400))
+
+
+@contextmanager
+def hold_being_placed(session: ExamSession) -> Iterator[None]:
+    """Place a hold elsewhere, in a transaction that ends only once somebody waits for it."""
+    placed = threading.Event()
+
+    def place() -> None:
+        try:
+            with transaction.atomic():
+                hold_place(actor=SYSTEM, reason="appeal", session=session)
+                placed.set()
+                wait_for("somebody who waits", somebody_waits, timeout_s=20)
+        finally:
+            connection.close()
+
+    def somebody_waits() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            return cursor.fetchone() is not None
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        placing = elsewhere.submit(place)
+        assert placed.wait(10)
+        yield
+        placing.result()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "step",
+    [rows.evidence_expire, rows.templates_expire, detections.detections_expire, rows.deliveries_expire,
+     rows.sessions_expire],
+    ids=lambda step: step.__name__,
+)  # fmt: skip
+def test_a_hold_that_is_placed_while_a_batch_begins_keeps_it(
+    organisation: Organisation, months: None, step: Callable[..., None]
+) -> None:
+    everything_expired(organisation)
+    before, report = remaining(), Report(dry_run=False)
+
+    with hold_being_placed(ExamSession.objects.get()):
+        step(now=NOW, report=report, budget=Budget())
+
+    assert (remaining(), report.totals(), dropped(report)) == (before, dict.fromkeys(CLASSES, 0), [])
+
+
+def remaining() -> list[int]:
+    models = (Detection, Delivery, Notice, ExamSession, FaceTemplate, DataKey)
+    return [model.objects.count() for model in models] + [Evidence.objects.filter(removed_at=None).count()]
 
 
 def test_a_dry_run_counts_what_a_run_removes_and_removes_nothing(organisation: Organisation, months: None) -> None:

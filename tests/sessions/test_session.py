@@ -20,12 +20,13 @@ from enrollment.models import FaceTemplate
 from media_gateway import tokens
 from proctor_site.embedded.ports import free_port
 from sessions.joining import join_token_mint
-from sessions.models import ExamSession
+from sessions.models import ExamSession, RetentionPolicy
 from sessions.sweep import sweep_sessions
 from tests.factories import (
     make_api_key,
     make_candidate,
     make_enrolled_candidate,
+    make_exam,
     make_gap,
     make_session,
 )
@@ -119,11 +120,22 @@ class TestRead:
             "watched",
             "check_in",
             "page_in_front",
+            "evidence_days",
         }
         assert "NO_FACE" in answer["watched"]
         assert "SPEECH_DETECTED" not in answer["watched"]
         assert answer["ice_servers"] == [{"urls": "stun:stun.example"}]
         assert answer["organisation"] == organisation.name
+
+    @pytest.mark.parametrize("days", [3, 0])
+    def test_candidates_are_told_how_long_pictures_of_this_exam_are_kept(
+        self, organisation: Organisation, settings: Any, days: int
+    ) -> None:
+        exam = make_exam(organisation)
+        RetentionPolicy.objects.create(organisation=organisation, exam=exam, evidence_days=days)
+        of_exam, of_none = make_session(organisation, exam=exam), make_session(organisation)
+        told = [read(joining(join_token_mint(one)), one.id)[1]["evidence_days"] for one in (of_exam, of_none)]
+        assert told == [days, settings.EVIDENCE_DAYS]
 
     @pytest.mark.parametrize(("transcript", "told"), [({}, False), ({"enabled": True, "keywords": ["answer"]}, True)])
     def test_candidates_are_told_of_keywords_where_any_are_looked_for(

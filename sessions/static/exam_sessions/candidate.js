@@ -57,7 +57,7 @@ async function load() {
     return stopBecause(error);
   }
   if (session.state === "ended") return finish();
-  view.showWatched(session.watched, page.dataset.evidenceDays);
+  view.showWatched(session.watched, session.evidence_days);
   view.showConsent(session.organisation, session.consent_text);
   view.showStage("welcome");
 }

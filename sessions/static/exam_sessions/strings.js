@@ -175,6 +175,9 @@ const STRINGS = {
   "watched.kept":
     "Pictures are kept only from such moments, encrypted, for {days} days. The rest of picture " +
     "and sound is looked at once; only numbers are kept of it.",
+  "watched.kept.unlimited":
+    "Pictures are kept only from such moments, encrypted, until whoever holds the exam removes them. The rest of " +
+    "picture and sound is looked at once; only numbers are kept of it.",
   "watched.NO_FACE": "Whether you are in the picture, because the exam is yours to sit.",
   "watched.MULTIPLE_PERSONS": "Whether you are alone, because nobody may help.",
   "watched.FACE_MISMATCH": "Whether it is still you, so that nobody can sit the exam in your name.",

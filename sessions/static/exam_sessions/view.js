@@ -124,7 +124,8 @@ export function showWatched(eventTypes, evidenceDays) {
     return item;
   });
   element("watched-list").replaceChildren(...items);
-  element("watched-kept").textContent = text("watched.kept", { days: evidenceDays });
+  const kept = evidenceDays === 0 ? "watched.kept.unlimited" : "watched.kept";
+  element("watched-kept").textContent = text(kept, { days: evidenceDays });
 }
 
 /** Offer the way back to a page that left the full screen. */
