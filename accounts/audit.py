@@ -103,6 +103,20 @@ def audit_verify(organisation: Organisation) -> Iterator[str]:
         yield "The last entry is not the one that the log ended with."
 
 
+def entry_holds(entry: AuditEntry, *, before: bytes) -> bool:
+    """Tell whether an entry, read from an export for one, is as it was written after one whose MAC is ``before``."""
+    return hmac.compare_digest(_mac(entry, before=before, key=_key_bytes(entry.organisation)), bytes(entry.mac))
+
+
+def mac_before(entry: AuditEntry) -> bytes | None:
+    """Return the MAC of what comes before ``entry`` in the organisation's log here; None where that is not here."""
+    head = AuditHead.objects.filter(organisation=entry.organisation).first() or AuditHead()
+    if entry.sequence == head.base_sequence + 1:
+        return bytes(head.base_mac)
+    found = AuditEntry.objects.filter(organisation=entry.organisation, sequence=entry.sequence - 1).first()
+    return None if found is None else bytes(found.mac)
+
+
 def candidate_subject(*, organisation: Organisation, candidate_id: str) -> str:
     """Return how the log names a candidate: 32 hexadecimal digits that tell nothing without the audit key."""
     return _subject(_key_bytes(organisation), candidate_id)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from django.db.models import QuerySet
@@ -35,6 +36,19 @@ def audit_export(entries: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
             block.clear()
     if block:
         yield b"".join(block)
+
+
+def entry_read(told: dict[str, Any]) -> tuple[str, AuditEntry]:
+    """Return a line of JSON, parsed, as the organisation's slug and the entry, not saved and of no organisation.
+
+    Raises ``ValueError``, ``TypeError`` or ``KeyError`` when it is none.
+    """
+    at = datetime.fromisoformat(told["at"])
+    if at.tzinfo is None:
+        raise ValueError("An entry's time has a zone.")
+    text = {name: str(told[name]) for name in ("actor_kind", "actor", "action", "subject_type", "subject")}
+    mac, sequence = bytes.fromhex(told["mac"]), int(told["sequence"])
+    return str(told["organisation"]), AuditEntry(at=at, sequence=sequence, mac=mac, details=told["details"], **text)
 
 
 def _told(entry: AuditEntry) -> dict[str, Any]:

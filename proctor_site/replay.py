@@ -7,43 +7,23 @@ the same file may be given twice, and one that reaches back further than the bac
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-import jwt
 from django.db.models import QuerySet
-from django.utils.dateparse import parse_datetime
 
 from accounts.audit import Actor, candidate_subjects
 from accounts.models import AuditEntry, Organisation
 from accounts.problems import Problem
-from accounts.receipts import receipt_read
 from enrollment.models import Candidate, Consent, FaceTemplate
 from proctor_site.erasure import candidate_erase, enrollment_erase
+from proctor_site.replay_lines import LineError, Told
 from sessions.consents import consent_withdraw
 
 ACTOR: Final = Actor(AuditEntry.ActorKind.SYSTEM, "replay")
 _AT_ONCE: Final = 1000
-_SUBJECT: Final = re.compile(r"[0-9a-f]{32}")
-
-
-class LineError(ValueError):
-    """A line that is no entry of the audit log and no receipt that can be believed; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """That something happened to a candidate ``at`` a time. ``action`` is the audit log's word for it."""
-
-    organisation: str
-    action: str
-    at: datetime
-    subject: str = ""
-    candidate_id: str = ""
 
 
 @dataclass(slots=True)
@@ -53,22 +33,6 @@ class Replayed:
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_DO, 0))
     nothing_left: int = 0
     failed: list[str] = field(default_factory=list)
-
-
-def lines_read(lines: Iterable[str], *, unverified: bool = False) -> Iterator[Told | LineError]:
-    """Read an exported audit log (lines of JSON) or receipts, one a line; what tells of other things is passed over.
-
-    ``unverified``: believe receipts whose key is not in this database, too.
-    """
-    for number, line in enumerate(lines, start=1):
-        text = line.strip()
-        try:
-            told = _entry(text) if text.startswith("{") else _receipt(text, unverified=unverified) if text else None
-        except LineError as error:
-            yield LineError(f"Line {number}: {error}")
-            continue
-        if told is not None:
-            yield told
 
 
 def replay(lines: Iterable[Told | LineError], *, dry_run: bool = False) -> Replayed:
@@ -91,33 +55,6 @@ def replay(lines: Iterable[Told | LineError], *, dry_run: bool = False) -> Repla
         for one, candidate_id in _named(organisation, sorted(told, key=lambda one: one.at)):
             _again(organisation, one, candidate_id, report, dry_run=dry_run)
     return report
-
-
-# --- Reading ----------------------------------------------------------------------------------------------------------
-def _entry(text: str) -> Told | None:
-    try:
-        entry = json.loads(text)
-        at = parse_datetime(entry["at"])
-        organisation, action, subject = (str(entry[name]) for name in ("organisation", "action", "subject"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise LineError("this is no entry of an exported audit log.") from error
-    if action not in _DO or entry.get("subject_type") != "candidate":
-        return None
-    if at is None or at.tzinfo is None or _SUBJECT.fullmatch(subject) is None:
-        raise LineError("the entry names no candidate, or no time.")
-    return Told(organisation, action, at, subject=subject)
-
-
-def _receipt(text: str, *, unverified: bool) -> Told:
-    try:
-        claims = receipt_read(text, unverified=unverified)
-        action = {"everything": "candidate.erased", "enrollment": "enrollment.erased"}[claims["kind"]]
-        at = datetime.fromisoformat(claims["erased_at"])
-        return Told(claims["organisation"], action, at, candidate_id=str(claims["sub"]))
-    except Problem as problem:
-        raise LineError(f"the receipt is signed with a key that is not here ({problem.detail})") from problem
-    except (jwt.InvalidTokenError, KeyError, ValueError, TypeError) as error:
-        raise LineError(f"this is no receipt that holds ({type(error).__name__}).") from error
 
 
 def _named(organisation: Organisation, told: list[Told]) -> Iterator[tuple[Told, str | None]]:

@@ -188,18 +188,56 @@ def test_another_organisations_candidate_of_the_same_name_stays(organisation: Or
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"at": "yesterday"}, {"at": "2033-01-01T00:00:00"}, {"organisation": "nowhere"}, {"at": None}, {"subject": None}],
+    ("change", "told"),
+    [
+        ({"at": "yesterday"}, "no entry of an exported audit log"),
+        ({"at": "2033-01-01T00:00:00"}, "no entry of an exported audit log"),
+        ({"at": None}, "no entry of an exported audit log"),
+        ({"mac": "xyz"}, "no entry of an exported audit log"),
+        ({"sequence": "first"}, "no entry of an exported audit log"),
+        ({"subject": None}, "names no candidate"),
+        ({"organisation": "nowhere"}, "no organisation 'nowhere'"),
+        ({"subject": "0" * 32}, "was changed"),
+        ({"at": "2033-01-01T00:00:00+00:00"}, "was changed"),
+        ({"mac": "00" * 32}, "was changed"),
+    ],
 )
-def test_a_line_that_cannot_be_read_is_named(
-    organisation: Organisation, tmp_path: Path, change: dict[str, Any]
+def test_a_line_that_cannot_be_believed_is_named_and_does_nothing(
+    organisation: Organisation, tmp_path: Path, change: dict[str, Any], told: str
 ) -> None:
     backup = populate(organisation)
     happened(organisation)
     entries = [json.loads(line) for line in exported().splitlines()]
-    broken = [entry | change for entry in entries if entry["action"] == "candidate.erased"]
-    assert len(broken) == 1
+    last = max(n for n, entry in enumerate(entries) if entry["action"] == "candidate.erased")
+    changed = [entry | change if n == last else entry for n, entry in enumerate(entries[: last + 1])]
     transaction.savepoint_rollback(backup)
-    with pytest.raises(CommandError, match="Not done"):
-        replayed(written(tmp_path, json.dumps(broken[0])))
+    with pytest.raises(CommandError, match=told):
+        replayed(written(tmp_path, "\n".join(map(json.dumps, changed))))
     assert state(organisation) == dict.fromkeys(NAMES, (True, True))
+
+
+def test_a_log_that_was_cut_is_believed_only_when_that_is_said(organisation: Organisation, tmp_path: Path) -> None:
+    backup = populate(organisation)
+    happened(organisation)
+    lines = [line for line in exported().splitlines() if json.loads(line)["action"] == "consent.withdrawn"]
+    transaction.savepoint_rollback(backup)
+    path = written(tmp_path, lines[0])
+    with pytest.raises(CommandError, match="the line before it in the log is missing"):
+        replayed(path)
+    assert state(organisation) == dict.fromkeys(NAMES, (True, True))
+    replayed(path, "--unverified")
+    assert state(organisation)["cid"] == (True, False)
+
+
+def test_a_log_may_go_on_in_another_file_or_where_the_database_ends(organisation: Organisation, tmp_path: Path) -> None:
+    backup = populate(organisation)
+    known = len(exported().splitlines())
+    transaction.savepoint_rollback(backup)  # without the entry that tells of the export
+    happened(organisation)
+    log = exported().splitlines()
+    transaction.savepoint_rollback(backup)
+    files = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    for path, part in zip(files, (log[known : known + 1], log[known + 1 :]), strict=True):
+        path.write_text("\n".join(part))
+    call_command("erasures", "replay", *map(str, files), stdout=StringIO())
+    assert state(organisation) == AFTERWARDS

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from proctor_site.replay import Replayed, lines_read, replay
+from proctor_site.replay import Replayed, replay
+from proctor_site.replay_lines import LineReader
 
 
 class Command(BaseCommand):
@@ -25,11 +26,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--unverified",
             action="store_true",
-            help="believe receipts whose key is not in this database: the backup is older than the first erasure",
+            help="believe what this database cannot verify: receipts whose key it lacks, a log that was cut",
         )
 
     def handle(self, *_: Any, files: list[Any], dry_run: bool, unverified: bool, **__: Any) -> None:
-        lines = (line for file in files for line in lines_read(file, unverified=unverified))
+        reader = LineReader(unverified=unverified)
+        lines = (line for file in files for line in reader.read(file))
         report = replay(lines, dry_run=dry_run)
         for file in files:
             if file is not sys.stdin:
