@@ -49,10 +49,12 @@ def session_start(
     overrides: dict[str, Any] | None = None,
     accommodations: dict[str, Any] | None = None,
     enroll_on_join: bool = False,
+    actor: Actor | None = None,
 ) -> ExamSession:
     """Start a session for a candidate; the exam is made when it is named for the first time.
 
-    ``accommodations``: for this session, on top of those that the candidate has anyway.
+    ``accommodations``: for this session, on top of those that the candidate has anyway; ``actor``: whoever wants it,
+    for the audit log.
 
     Raises ``Problem``: ``candidate_unknown`` or ``candidate_not_enrolled`` (neither with ``enroll_on_join``, nor under
     a policy without biometrics), ``consent_missing``, ``erasure_running``, ``policy_invalid``, ``session_exists``.
@@ -81,6 +83,8 @@ def session_start(
             planned_end_at=planned_end_at or timezone.now() + PLANNED,
         )
         _insert(session)
+        if actor is not None:
+            _note(session, actor, "session.started", {"policy": snapshot.name, "biometric": biometric})
     SESSIONS_STARTED.inc()
     return session
 
@@ -140,15 +144,19 @@ def session_end(
         transaction.on_commit(SESSIONS_ENDED.labels(reason).inc)
         transaction.on_commit(partial(session_end_announce, locked))
     if actor is not None:  # in a transaction of its own: a log that cannot be written keeps no session running
-        audit_write(
-            organisation=locked.organisation,
-            actor=actor,
-            action="session.ended",
-            subject_type="session",
-            subject=str(locked.id),
-            details={"reason": reason},
-        )
+        _note(locked, actor, "session.ended", {"reason": reason})
     return locked
+
+
+def _note(session: ExamSession, actor: Actor, action: str, details: dict[str, Any]) -> None:
+    audit_write(
+        organisation=session.organisation,
+        actor=actor,
+        action=action,
+        subject_type="session",
+        subject=str(session.id),
+        details=details,
+    )
 
 
 def session_enroll(*, session: ExamSession, images: Sequence[bytes], consent: ConsentGiven) -> Enrolled:

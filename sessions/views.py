@@ -77,7 +77,8 @@ class SessionStartView(APIView):
         """Start a session."""
         body = serializers.SessionStartSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        session = session_start(organisation=organisation_of(request), **body.validated_data)
+        organisation, actor = organisation_of(request), Actor.of_request(request)
+        session = session_start(organisation=organisation, actor=actor, **body.validated_data)
         return Response(serializers.SessionStartedSerializer(session).data, status=201)
 
 

@@ -121,7 +121,7 @@ class TestCommand:
 
     def test_it_prints_the_key_alone(self) -> None:
         make_organisation("default")
-        printed = self.run("platform")
+        printed = self.run("platform", "--all-scopes")
         assert printed.endswith("\n")
         assert printed.count("\n") == 1
         found = api_key_find(printed.strip())
@@ -140,10 +140,12 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("p", "--organisation", "nobody"), "no organisation 'nobody'"),
-            (("p", "--expires-days", "0"), "1 or more"),
+            (("p",), "one of the arguments --scope --all-scopes is required"),
+            (("p", "--all-scopes", "--scope", "enroll"), "not allowed with"),
+            (("p", "--all-scopes", "--organisation", "nobody"), "no organisation 'nobody'"),
+            (("p", "--all-scopes", "--expires-days", "0"), "1 or more"),
             (("p", "--scope", "everything"), "invalid choice"),
-            (("",), "1 to 100 characters"),
+            (("", "--all-scopes"), "1 to 100 characters"),
         ],
     )
     def test_what_cannot_be_made_is_said(self, arguments: tuple[str, ...], message: str) -> None:
@@ -154,9 +156,9 @@ class TestCommand:
 
     def test_a_second_key_of_a_name_is_refused(self) -> None:
         make_organisation("default")
-        self.run("platform")
+        self.run("platform", "--all-scopes")
         with pytest.raises(CommandError, match="has a key named 'platform' already"):
-            self.run("platform")
+            self.run("platform", "--all-scopes")
 
 
 def test_lookup_says_why() -> None:

@@ -19,7 +19,7 @@ from sessions.models import LegalHold, RetentionPolicy
 from sessions.policies import policy_default
 from sessions.services import session_end
 from tests.alerts import builders
-from tests.factories import make_api_key, make_exam, make_organisation, make_session, make_user
+from tests.factories import make_api_key, make_enrolled_candidate, make_exam, make_organisation, make_session, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -85,6 +85,18 @@ def test_a_review_is_told_with_who_decided(organisation: Organisation) -> None:
     (entry,) = entries("incident.reviewed")
     assert (entry.actor, entry.subject, entry.details["decision"]) == (key.prefix, str(incident.id), "confirmed")
     assert "second person" not in str(entry.details)
+
+
+def test_who_starts_a_session_is_told_and_nothing_where_it_does_not_start(organisation: Organisation) -> None:
+    key, raw = make_api_key(organisation)
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {raw}")
+    wanted = {"candidate_id": make_enrolled_candidate(organisation).candidate_id, "session_id": "only-once"}
+    started, again = (client.post("/api/v1/session/start", wanted, format="json") for _ in range(2))
+    assert (started.status_code, again.status_code) == (201, 409)
+
+    told = [(entry.actor, entry.subject, entry.details["biometric"]) for entry in entries("session.started")]
+
+    assert told == [(key.prefix, started.json()["id"], True)]
 
 
 def test_who_ends_a_session_is_told_by_whichever_way(organisation: Organisation) -> None:

@@ -39,7 +39,7 @@ class Web:
         self.database_url, self.redis_url = self.postgres.start(), self.valkey.start()
         self._environment = os.environ | {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
         self.manage("migrate", "--verbosity", "0")
-        self.headers = {"Authorization": f"Bearer {self.manage('create_api_key', 'test')}"}
+        self.headers = {"Authorization": f"Bearer {self.manage('create_api_key', 'test', '--all-scopes')}"}
         command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "proctor_site.asgi:application"]
         self._log = (directory / "web.log").open("wb")
         self._process = subprocess.Popen(

@@ -18,9 +18,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="What the key is for; unique within the organisation.")
-        parser.add_argument(
-            "--scope", action="append", choices=Scope.values, help="May be given several times; all scopes if left out."
-        )
+        may = parser.add_mutually_exclusive_group(required=True)
+        may.add_argument("--scope", action="append", choices=Scope.values, help="May be given several times.")
+        may.add_argument("--all-scopes", action="store_true", help="The key may do everything that keys can.")
         parser.add_argument("--organisation", default="default", help="Slug of the organisation.")
         parser.add_argument("--expires-days", type=int, help="Days until the key expires; never if left out.")
 
