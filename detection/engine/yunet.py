@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine.batching import run_each
+from detection.engine.feeds import planes
 from detection.engine.model import Array, Model
 from detection.engine.observations import Face
 
@@ -32,7 +33,8 @@ def find(model: Model, images: Sequence[Image], side: int) -> list[list[Face]]:
     squares: they go in together, and no camera's shape has to be prepared for.
     """
     scaled = [scale_down(image, side) for image in images]
-    blobs = [_blob(image, side if model.batches else 0) for image, _ in scaled]
+    least = side if model.batches else 0
+    blobs = [planes(image, multiple=_STRIDES[-1], least=least) for image, _ in scaled]
     return [
         suppress(_decode([output[0] for output in outputs], blob.shape[3] // 8, 1 / factor))
         for outputs, blob, (_, factor) in zip(run_each(model, "input", blobs), blobs, scaled, strict=True)
@@ -47,18 +49,6 @@ def scale_down(image: Image, side: int) -> tuple[Image, float]:
         return image, factor
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), factor
-
-
-def _blob(image: Image, least: int) -> Array:
-    """Turn into float32 ``(1, 3, H, W)``, black added right and below up to multiples of 32, the largest stride.
-
-    ``least``: what height and width are at least filled up to.
-    """
-    height, width = image.shape[:2]
-    filled = (-(-max(length, least) // 32) * 32 for length in (height, width))
-    padded = np.zeros((1, 3, *filled), np.float32)
-    padded[0, :, :height, :width] = image.transpose(2, 0, 1)
-    return padded
 
 
 def _decode(outputs: Sequence[Array], columns_at_8: int, factor: float) -> list[Face]:

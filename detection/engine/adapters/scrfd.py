@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine.detectors.faces import MAX_SIDE, FaceDetector, Image
+from detection.engine.feeds import planes
 from detection.engine.model import Array, Model
 from detection.engine.observations import Face
 from detection.engine.weights import Weight
@@ -40,10 +41,7 @@ class ScrfdDetector(FaceDetector):
 
 def feed(image: Image) -> Array:
     """Turn BGR uint8 into float32 ``(1, 3, H, W)``, RGB, black added right and below up to multiples of 32."""
-    height, width = image.shape[:2]
-    padded = np.full((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), -_MEAN / _SCALE, np.float32)
-    padded[0, :, :height, :width] = (image[..., ::-1].transpose(2, 0, 1).astype(np.float32) - _MEAN) / _SCALE
-    return padded
+    return (planes(image, multiple=STRIDES[-1], rgb=True) - _MEAN) / _SCALE
 
 
 def decode(outputs: Sequence[Array], width: int, height: int, factor: float) -> list[Face]:

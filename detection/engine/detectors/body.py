@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine.batching import run_each
+from detection.engine.feeds import unit_rgb
 from detection.engine.model import BODY_LANDMARKER, Array, Model
 from detection.engine.observations import VIDEO, Face
 from detection.engine.samples import VideoSample
@@ -110,7 +111,7 @@ class BodyDetector:
 def _cut_out(image: Image, face: Face) -> Array:
     """Return the network's square: RGB float32 0 to 1, ``(1, S, S, 3)``."""
     crop = cv2.warpAffine(image, _to_square(face), (_SIDE, _SIDE), flags=cv2.INTER_LINEAR)
-    return crop[None, ..., ::-1].astype(np.float32) / 255
+    return unit_rgb(np.asarray(crop, np.uint8))
 
 
 def _read(outputs: Sequence[Array], to_square: Array) -> tuple[Points, float]:

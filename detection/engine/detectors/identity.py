@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detection.engine import geometry, likeness, quality, refine
 from detection.engine.batching import run_each
+from detection.engine.feeds import planes
 from detection.engine.model import FACE_DETECTOR, FACE_EMBEDDER, Model
 from detection.engine.observations import VIDEO, Face, FaceQuality, IdentityMeasure
 from detection.engine.policy import EventType, Policy
@@ -200,8 +201,7 @@ class FaceEmbedder:
         return [output[0][0].astype(np.float64) for output in outputs]
 
     def _feed(self, crop: Image) -> NDArray[np.float32]:
-        channels_first = crop[None, ..., ::-1].transpose(0, 3, 1, 2)  # RGB
-        feed = np.ascontiguousarray(channels_first, dtype=np.float32)
+        feed = planes(crop, rgb=True)
         if self._network.scale != 1.0 or self._network.mean != 0.0:
             feed = (feed - np.float32(self._network.mean)) / np.float32(self._network.scale)
         return feed

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.engine.batching import run_each
+from detection.engine.feeds import unit_rgb
 from detection.engine.model import FACE_LANDMARKER, Array, Model
 from detection.engine.observations import VIDEO, Face, LandmarksMeasure
 from detection.engine.samples import MIN_PRESENCE, VideoSample
@@ -136,7 +137,7 @@ def _cut(image: Image, crop: _Crop) -> Array:
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.ascontiguousarray(cut[None, ..., ::-1], np.float32) / np.float32(255)
+    return unit_rgb(np.asarray(cut, np.uint8))
 
 
 def _read(outputs: Sequence[Array], crop: _Crop) -> tuple[Points, float]:

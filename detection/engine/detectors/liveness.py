@@ -194,8 +194,8 @@ def frame_around(image: Image, face: Face) -> float:
     factor = _FRAME_COPY / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
     grey = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY).astype(np.float32)
-    across = np.asarray(cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 4, np.float32)
-    down = np.ascontiguousarray((cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 4).T, np.float32)
+    across = _edges(cv2.Sobel(grey, cv2.CV_32F, 1, 0))
+    down = _edges(np.ascontiguousarray(cv2.Sobel(grey, cv2.CV_32F, 0, 1).T))
     left, top, right, bottom = (edge * factor for edge in face.box_xyxy)
     width, height = right - left, bottom - top
     beside = (top - 0.2 * height, bottom + 0.9 * height)
@@ -209,8 +209,15 @@ def frame_around(image: Image, face: Face) -> float:
     return sorted(sides)[1]
 
 
+def _edges(gradient: NDArray[Any]) -> NDArray[np.float32]:
+    """Return how much each pixel counts as an edge, -1 to 1; the first and last of a row, which see no neighbour, 0."""
+    edges = np.clip(gradient / (4 * _FULL_EDGE), -1, 1).astype(np.float32)
+    edges[:, [0, -1]] = 0
+    return edges
+
+
 def _line(edges: NDArray[np.float32], along: tuple[float, float], where: tuple[float, float]) -> float:
-    """Return the best line's share, in signed steepness ``edges[along, where]``; 0 where the picture has no room."""
+    """Return the best line's share, of signed ``edges[along, where]``; 0 where the picture has no room."""
     length, breadth = edges.shape
     begin, end = max(1.0, along[0]), min(length - 2.0, along[1])
     first, last = max(2.0, where[0]), min(breadth - 3.0, where[1])
@@ -219,10 +226,8 @@ def _line(edges: NDArray[np.float32], along: tuple[float, float], where: tuple[f
     steps = np.linspace(begin, end, _POINTS)
     tilted = _SLOPES[:, None] * (steps - (begin + end) / 2)
     positions = np.rint(np.arange(first, last)[:, None, None] + tilted).astype(np.intp)
-    inside = (positions >= 1) & (positions <= breadth - 2)
     values = edges[np.rint(steps).astype(np.intp), positions.clip(0, breadth - 1)]
-    shares = np.abs((np.clip(values / _FULL_EDGE, -1, 1) * inside).mean(axis=2))
-    return float(shares.max())
+    return float(np.abs(values.mean(axis=2)).max())
 
 
 def _doubt(sample: VideoSample, face: Face) -> str:
@@ -238,5 +243,6 @@ def _doubt(sample: VideoSample, face: Face) -> str:
         return "dark"
     if seen.sharpness < parameters.min_sharpness:
         return "blurred"
-    saturation = float((aligned.max(axis=2).astype(np.int16) - aligned.min(axis=2)).mean())
-    return "no_colour" if saturation < _MIN_SATURATION else ""
+    blue, green, red = cv2.split(aligned)
+    spread = cv2.subtract(cv2.max(cv2.max(blue, green), red), cv2.min(cv2.min(blue, green), red))
+    return "no_colour" if spread.mean() < _MIN_SATURATION else ""
