@@ -13,6 +13,7 @@ import sys
 BENCHMARKS = {
     "glue": ["glue"],
     "latency": ["latency"],
+    "capacity": ["capacity"],
     "gateway_memory": ["gateway_memory"],
     "delivery-webhook": ["delivery"],
     "delivery-kafka": ["delivery", "--transport", "kafka"],

@@ -1,8 +1,10 @@
 // WHIP (RFC 9725): offer by POST, ICE candidates by PATCH as they are found, good-bye by DELETE.
 
 const POST_TIMEOUT_MS = 15_000;
-const VIDEO_BIT_RATE = 900_000;
-const FRAMES_PER_SECOND = 15;
+// The gateway looks at two frames a second and has to decode all: fewer cost it, the browser and the line less. The
+// camera itself runs at its own rate, since a slower one exposes longer and blurs.
+const FRAMES_PER_SECOND = 10;
+const VIDEO_BIT_RATE = 60_000 * FRAMES_PER_SECOND;
 
 export class WhipError extends Error {
   /** `status` is 0 when nobody answered. */
