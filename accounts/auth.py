@@ -21,17 +21,21 @@ if TYPE_CHECKING:  # the framework imports this module by name while its views a
 REALM: Final = 'Bearer realm="sd-proctor"'
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPrincipal:
-    """The platform behind an API key, where Django expects a user."""
-
-    key: APIKey
+class Principal:
+    """What Django and its REST framework ask about a user, of somebody who is none."""
 
     is_authenticated = True
     is_active = True
     is_anonymous = False
     is_staff = False
     is_superuser = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPrincipal(Principal):
+    """The platform behind an API key, where Django expects a user."""
+
+    key: APIKey
 
     @property
     def organisation(self) -> Organisation:

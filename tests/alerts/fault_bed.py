@@ -223,7 +223,7 @@ class Bed:
 
     def crash_postgres(self, away_s: float) -> None:
         """Have PostgreSQL die, and come back after a while."""
-        self.servers.postgres.stop(immediately=True)
+        self.servers.postgres.crash()
         time.sleep(away_s)
         self.servers.postgres.start()
         connection.close()
