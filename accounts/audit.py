@@ -62,8 +62,10 @@ def audit_write(
     """
     key = _key_bytes(organisation)
     with transaction.atomic():
-        AuditHead.objects.get_or_create(organisation=organisation)
+        _, is_new = AuditHead.objects.get_or_create(organisation=organisation)
         head = AuditHead.objects.select_for_update().get(organisation=organisation)
+        if is_new:
+            head.seal = head_seal(head, key=key)
         entry = AuditEntry(
             organisation=organisation,
             sequence=head.sequence + 1,
@@ -77,9 +79,35 @@ def audit_write(
         )
         entry.mac = _mac(entry, before=bytes(head.mac), key=key)
         entry.save(force_insert=True)
-        head.sequence, head.mac = entry.sequence, entry.mac
-        head.save(update_fields=["sequence", "mac"])
+        _head_change(head, key=key, sequence=entry.sequence, mac=entry.mac)
     return entry
+
+
+def audit_cut(head: AuditHead, *, last: AuditEntry) -> None:
+    """Have a log, whose head the caller has locked, begin behind ``last``, the last entry that retention removes."""
+    key = _key_bytes(head.organisation)
+    _head_change(head, key=key, base_sequence=last.sequence, base_mac=bytes(last.mac))
+
+
+def _head_change(head: AuditHead, *, key: bytes, **changes: Any) -> None:
+    """Store where a log ends or begins. A seal that did not hold stays as it is: going on must not make it good."""
+    holds = _head_holds(head, key=key)
+    for name, value in changes.items():
+        setattr(head, name, value)
+    if holds:
+        head.seal = head_seal(head, key=key)
+    head.save(update_fields=[*changes, "seal"])
+
+
+def _head_holds(head: AuditHead, *, key: bytes) -> bool:
+    return hmac.compare_digest(head_seal(head, key=key), bytes(head.seal))
+
+
+def head_seal(head: AuditHead, *, key: bytes) -> bytes:
+    """Return the seal over both ends of a log."""
+    ends = [head.sequence, bytes(head.mac).hex(), head.base_sequence, bytes(head.base_mac).hex()]
+    told = json.dumps(["head", head.organisation_id, *ends])
+    return hmac.digest(key, told.encode(), hashlib.sha256)
 
 
 def audit_verify(organisation: Organisation) -> Iterator[str]:
@@ -90,6 +118,8 @@ def audit_verify(organisation: Organisation) -> Iterator[str]:
             yield "The head of the log is missing."
         return
     key = _key_bytes(organisation)
+    if not _head_holds(head, key=key):
+        yield "Where the log begins or ends was changed."
     sequence, mac = head.base_sequence, bytes(head.base_mac)
     for entry in AuditEntry.objects.filter(organisation=organisation).order_by("sequence").iterator(chunk_size=1000):
         if entry.sequence != sequence + 1:

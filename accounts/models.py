@@ -120,7 +120,10 @@ def no_details() -> dict[str, Any]:
 
 
 class AuditHead(models.Model):
-    """Where an organisation's audit chain ends, and where it begins since retention removed what came before."""
+    """Where an organisation's audit chain ends, and where it begins since retention removed what came before.
+
+    ``seal`` is a MAC over both: else whoever may write here could cut off either end and say that it was so.
+    """
 
     organisation = models.OneToOneField(
         Organisation, on_delete=models.PROTECT, primary_key=True, related_name="audit_head"
@@ -129,6 +132,7 @@ class AuditHead(models.Model):
     mac = models.BinaryField(default=bytes)
     base_sequence = models.PositiveBigIntegerField(default=0, help_text="The last entry that retention has removed.")
     base_mac = models.BinaryField(default=bytes)
+    seal = models.BinaryField(default=bytes)
 
     def __str__(self) -> str:
         return f"audit of {self.organisation_id} up to {self.sequence}"

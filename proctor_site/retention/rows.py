@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.db import connection, transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from accounts.audit import audit_cut
 from accounts.models import AuditEntry, AuditHead
 from alerts import evidence_sweep
 from alerts.models import Delivery, DeliveryAttempt, Evidence, Notice
@@ -154,8 +155,7 @@ def _audit_cut(organisation_id: int, cutoff: datetime) -> int:
             cursor.execute("SET LOCAL sd_proctor.audit_retention = 'on'")
             gone, _ = entries.filter(sequence__lte=last.sequence).delete()
             cursor.execute("SET LOCAL sd_proctor.audit_retention = 'off'")
-        head.base_sequence, head.base_mac = last.sequence, bytes(last.mac)
-        head.save(update_fields=["base_sequence", "base_mac"])
+        audit_cut(head, last=last)
     return gone
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
+from django.apps import apps
 from django.db import DatabaseError, connection, transaction
 
 from accounts.audit import SYSTEM, Actor, audit_verify, audit_write, candidate_subject
-from accounts.models import AuditEntry, AuditHead
+from accounts.models import AuditEntry, AuditHead, Organisation
 from tests.factories import make_organisation
 
 pytestmark = pytest.mark.django_db
@@ -52,6 +55,40 @@ def test_a_removed_entry_shows(sequence: int, told: str) -> None:
     entry = write(organisation, "a", "b", "c")[sequence - 1]
     tamper("DELETE FROM accounts_auditentry WHERE id = %s", entry.pk)
     assert any(problem.startswith(told) for problem in audit_verify(organisation))
+
+
+def cut_off(organisation: Organisation, *, end: AuditEntry) -> None:
+    """Have the log end with an earlier entry, and its head say so."""
+    tamper(
+        "DELETE FROM accounts_auditentry WHERE organisation_id = %s AND sequence > %s", organisation.pk, end.sequence
+    )
+    AuditHead.objects.update(sequence=end.sequence, mac=end.mac)
+
+
+def test_a_log_whose_end_was_cut_off_shows_and_goes_on_showing() -> None:
+    organisation = make_organisation()
+    cut_off(organisation, end=write(organisation, "a", "b", "c")[1])
+    assert list(audit_verify(organisation)) == ["Where the log begins or ends was changed."]
+    write(organisation, "d", "e")
+    assert list(audit_verify(organisation)) == ["Where the log begins or ends was changed."]
+
+
+def test_a_log_whose_beginning_was_cut_off_as_retention_would_shows() -> None:
+    organisation = make_organisation()
+    first = write(organisation, "a", "b", "c")[0]
+    tamper("DELETE FROM accounts_auditentry WHERE id = %s", first.pk)
+    AuditHead.objects.update(base_sequence=first.sequence, base_mac=first.mac)
+    assert list(audit_verify(organisation)) == ["Where the log begins or ends was changed."]
+
+
+def test_logs_from_before_their_ends_were_sealed_are_sealed_as_they_are() -> None:
+    organisation = make_organisation()
+    write(organisation, "a", "b")
+    AuditHead.objects.update(seal=b"")
+    assert list(audit_verify(organisation)) == ["Where the log begins or ends was changed."]
+    import_module("accounts.migrations.0007_audit_head_seal").seal_heads(apps, None)
+    write(organisation, "c")
+    assert list(audit_verify(organisation)) == []
 
 
 def test_a_removed_head_shows() -> None:
