@@ -55,6 +55,11 @@ class OrganisationAdmin(OrganisationScopedAdmin):
     search_fields = ["name", "slug"]
     readonly_fields = ["created_at"]
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Keep the slug for superusers: by it the provider's claims, subscribers and commands tell tenants apart."""
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else [*fields, "slug"]
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)
 

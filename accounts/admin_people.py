@@ -9,6 +9,7 @@ from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Permission
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.shortcuts import redirect
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts.admin_base import OrganisationScopedAdmin, organisation_seen_by
@@ -81,8 +82,12 @@ class UserAdmin(BaseUserAdmin, OrganisationScopedAdmin):  # type: ignore[type-ar
 
     @admin.action(description="Reset the second factor", permissions=["change"])
     def reset_second_factor(self, request: HttpRequest, people: QuerySet[User]) -> None:
-        """Let people who have lost their telephone sign in with the password alone, to set up another."""
-        allowed = [person for person in people.select_related("organisation") if _may_all_of(request, person)]
+        """Let people who have lost their telephone sign in with the password alone, to set up another.
+
+        Not oneself: whoever finds a browser that was left open must not be rid of a factor by that.
+        """
+        others = people.exclude(pk=request.user.pk).select_related("organisation")
+        allowed = [person for person in others if _may_all_of(request, person)]
         done = 0
         for person in allowed:
             if second_factor_reset(person):
@@ -112,6 +117,9 @@ class UserAdmin(BaseUserAdmin, OrganisationScopedAdmin):  # type: ignore[type-ar
         )
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002
+        """Set another's password; for one's own lead to the page that asks for the old one."""
+        if id == str(request.user.pk):
+            return redirect("admin:password_change")
         answer = super().user_change_password(request, id, form_url)
         if request.method == "POST" and answer.status_code == 302 and (person := self.get_object(request, id)):
             _tell(request, person, "person.password_set", {})

@@ -11,6 +11,7 @@ import hmac
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from django.db import transaction
@@ -20,6 +21,8 @@ from rest_framework.request import Request
 from accounts.models import APIKey, AuditEntry, AuditHead, Organisation, OrganisationKey, User
 from accounts.own_keys import own_key, own_key_bytes
 
+OPENED_AGAIN: Final = timedelta(minutes=5)
+"""Pages renew themselves: the same person at the same row within this time is one visit."""
 _SUBJECT_BYTES: Final = 16
 
 
@@ -81,6 +84,22 @@ def audit_write(
         entry.save(force_insert=True)
         _head_change(head, key=key, sequence=entry.sequence, mac=entry.mac)
     return entry
+
+
+def audit_opened(*, organisation: Organisation, actor: Actor, kind: str, subject: str) -> None:
+    """Write down that somebody looks at a row (``kind`` with ``.opened``), once within ``OPENED_AGAIN``."""
+    action = f"{kind}.opened"
+    visits = AuditEntry.objects.filter(
+        organisation=organisation,
+        subject_type=kind,
+        subject=subject,
+        at__gt=timezone.now() - OPENED_AGAIN,
+        action=action,
+        actor_kind=actor.kind,
+        actor=actor.name,
+    )
+    if not visits.exists():
+        audit_write(organisation=organisation, actor=actor, action=action, subject_type=kind, subject=subject)
 
 
 def audit_cut(head: AuditHead, *, last: AuditEntry) -> None:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 
-from accounts.audit import Actor, audit_write
-from accounts.models import AuditEntry, Organisation
-
-OPENED_AGAIN: Final = timedelta(minutes=5)
-"""Pages renew themselves: the same person on the same page within this time is one visit."""
+from accounts.audit import Actor, audit_opened, audit_write
+from accounts.models import Organisation
 
 
 class _Audited:
@@ -50,23 +45,15 @@ class OpeningsAudited(_Audited):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         """Note the visit before the page is shown."""
         obj = kwargs.get("obj")
-        if obj is not None and request.method == "GET" and not self._was_here(request, obj):
-            self._audit(request, obj, "opened", {})
+        if obj is not None:  # a form that was sent wrongly shows the row too
+            audit_opened(
+                organisation=getattr(obj, self.audited_organisation),
+                actor=Actor.of_user(request.user),
+                kind=self._kind(obj),
+                subject=self.audit_subject(obj),
+            )
         shown: HttpResponse = super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]
         return shown
-
-    def _was_here(self, request: HttpRequest, obj: Model) -> bool:
-        actor = Actor.of_user(request.user)
-        entries = AuditEntry.objects.filter(
-            organisation=getattr(obj, self.audited_organisation),
-            subject_type=self._kind(obj),
-            subject=self.audit_subject(obj),
-            at__gt=timezone.now() - OPENED_AGAIN,
-            action=f"{self._kind(obj)}.opened",
-            actor_kind=actor.kind,
-            actor=actor.name,
-        )
-        return entries.exists()
 
 
 class ChangesAudited(_Audited):

@@ -6,6 +6,7 @@ A Redis that is away limits nobody: what needs it says so by itself.
 from __future__ import annotations
 
 import functools
+import ipaddress
 import logging
 import re
 import time
@@ -58,12 +59,26 @@ def wait_s(name: str, who: str) -> int | None:
     return seconds - over_s if count > times else None
 
 
+def address_counted(address: str) -> str:
+    """Return as whom an address counts: an IPv6 one as its /64, all of which a single machine has; no address as "".
+
+    Raises nothing: behind a proxy that says anything, what counts may be no address.
+    """
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False).network_address)
+
+
 def failed_authentication(request: HttpRequest | Request, problem: Problem) -> Problem:
     """Count credentials that were wrong; return the problem to answer with.
 
     Right ones are never refused: behind a proxy, everybody may come from the address that somebody guesses from.
     """
-    wait = wait_s("failed_authentication", request.META.get("REMOTE_ADDR", ""))
+    wait = wait_s("failed_authentication", address_counted(request.META.get("REMOTE_ADDR", "")))
     if wait is None:
         return problem
     return Problem("too_many_requests", "Too many wrong credentials from this address.", retry_after_s=wait)
@@ -97,7 +112,7 @@ class RequestLimit(_Limit):
 
     def counted(self, request: Request, view: APIView) -> tuple[str, str]:
         if request.user is None or not request.user.is_authenticated:
-            return "anonymous", request.META.get("REMOTE_ADDR", "")
+            return "anonymous", address_counted(request.META.get("REMOTE_ADDR", ""))
         return "requests", str(request.user.pk)
 
 
@@ -116,7 +131,12 @@ class SampleLimit(_Limit):
 
 
 class EventsLimit(_Limit):
-    """Limits what pages tell of themselves: per session, since one API key may speak for all of them."""
+    """Limits what pages tell of themselves: per session, since one API key may speak for all of them.
+
+    A join token is for one session and counts as that, whichever the address names.
+    """
 
     def counted(self, request: Request, view: APIView) -> tuple[str, str]:
+        if not isinstance(request.auth, APIKey):
+            return "events", str(request.user.pk)
         return "events", f"{request.user.pk}:{view.kwargs['session_id'][:128]}"

@@ -18,18 +18,23 @@ _PURPOSE = OrganisationKey.Purpose.EVIDENCE
 
 
 def chain_append(row: Evidence, *, organisation: Organisation) -> None:
-    """Store a new row as the last of its session's chain, which stays locked until the caller's transaction ends."""
+    """Store a new row as the last of its session's chain, which stays locked until the caller's transaction ends.
+
+    A seal that did not hold stays as it is: going on must not make it good.
+    """
     key = own_key(organisation=organisation, purpose=_PURPOSE)
-    EvidenceChain.objects.get_or_create(
+    _, is_new = EvidenceChain.objects.get_or_create(
         session_id=row.session_id, defaults={"organisation": organisation, "key_version": key.version}
     )
     chain = EvidenceChain.objects.select_for_update().get(session_id=row.session_id)
     secret = own_key_bytes(key if key.version == chain.key_version else chain_key(chain))
+    holds = is_new or hmac.compare_digest(chain_seal(chain, key=secret), bytes(chain.seal))
     row.chain_index = chain.length + 1
     row.chain_mac = row_mac(row, before=bytes(chain.mac), key=secret)
     row.save(force_insert=True)
     chain.length, chain.mac = row.chain_index, row.chain_mac
-    chain.seal = chain_seal(chain, key=secret)
+    if holds:
+        chain.seal = chain_seal(chain, key=secret)
     chain.save(update_fields=["length", "mac", "seal"])
 
 

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.audit import Actor, audit_opened
 from accounts.auth import API_KEY_OR_STAFF, HasScopeOrStaff, organisation_of
 from accounts.models import APIKey, Scope, User
 from accounts.pages import PageQuerySerializer, Pages
@@ -65,8 +66,16 @@ class IncidentView(APIView):
         responses={200: shapes.IncidentSerializer} | problem_responses("incident_unknown"),
     )
     def get(self, request: Request, incident_id: uuid.UUID) -> Response:
-        """Read an incident."""
-        return Response(_document(request, incident_id))
+        """Read an incident; a person who does is told of in the audit log, as on its page in the admin."""
+        document = _document(request, incident_id)
+        if isinstance(request.user, User):
+            audit_opened(
+                organisation=organisation_of(request),
+                actor=Actor.of_request(request),
+                kind="incident",
+                subject=str(incident_id),
+            )
+        return Response(document)
 
 
 class IncidentReviewView(APIView):

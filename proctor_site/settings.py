@@ -131,6 +131,11 @@ WHITENOISE_USE_FINDERS = True
 X_FRAME_OPTIONS = "DENY"
 
 # --- Signing in (docs/access.md) --------------------------------------------------------------------------------------
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [  # NIST SP 800-63B-4, 3.1.1: long, and none that everybody tries
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 15}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]
 AUTHENTICATION_BACKENDS = ["accounts.sign_in.lockout.LockoutBackend", "django.contrib.auth.backends.ModelBackend"]
 REQUIRE_SECOND_FACTOR = env.list("REQUIRE_SECOND_FACTOR", default=[])
 SESSION_HOURS = sign_in.positive("SESSION_HOURS", env.int("SESSION_HOURS", default=12))
@@ -141,7 +146,7 @@ AXES_FAILURE_LIMIT = sign_in.positive("LOCKOUT_FAILURES", env.int("LOCKOUT_FAILU
 AXES_COOLOFF_TIME = "accounts.sign_in.lockout.cool_off"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "accounts.sign_in.lockout.locked_out"
-AXES_CLIENT_IP_CALLABLE = "accounts.sign_in.lockout.address_of"
+AXES_CLIENT_IP_CALLABLE = "accounts.sign_in.lockout.address_counted"
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True

@@ -9,15 +9,22 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.crypto import constant_time_compare
 
 from accounts.models import User
 from accounts.sign_in.lifetime import SIGNED_IN_AT
 from accounts.sign_in.second_factor import open_text, seal_text, second_factor_required
 
+_HASH_OF_THEN: Final = "hash_of_then"
 FRESH_S: Final = 300.0
 """Who signed in within this time is not asked for the password again."""
+
+
+def password_is_of_then(request: HttpRequest, person: User) -> bool:
+    """Tell whether somebody who has yet to give a code still has the password that they began to sign in with."""
+    return constant_time_compare(request.session.get(_HASH_OF_THEN, ""), person.get_session_auth_hash())
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -25,6 +32,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
+
+    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+        request.session[_HASH_OF_THEN] = user.get_session_auth_hash()
+        answer: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return answer
 
     def get_login_stages(self) -> list[str]:
         return ["allauth.mfa.stages.AuthenticateStage"]

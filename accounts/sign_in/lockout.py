@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from datetime import timedelta
 from typing import Any, Final
 
@@ -41,15 +42,22 @@ def was_locked_out(request: HttpRequest) -> bool:
 
 
 def address_of(request: HttpRequest) -> str | None:
-    """Return the address that counts: the connection's; a proxy's header says nothing that could not be made up."""
+    """Return the connection's address: a proxy's header says nothing that could not be made up."""
     return request.META.get("REMOTE_ADDR") or None
+
+
+def address_counted(request: HttpRequest) -> str | None:
+    """Return the address as which somebody counts, see ``accounts.limits.address_counted``; django-axes asks too."""
+    return limits.address_counted(address_of(request) or "") or None
 
 
 def attempt_wait_s(request: HttpRequest, username: str) -> int | None:
     """Count an attempt to sign in; return in how many seconds to come back if there were too many, or None."""
+    # As the form reads it, or the same person had as many counts as there are ways to write the name.
+    read = unicodedata.normalize("NFKC", username.strip())
     # A name is a person's: Redis gets no more of it than is needed to tell names apart.
-    name = hashlib.sha256(username.encode(errors="replace")).hexdigest()[:16]
-    waits = [limits.wait_s("login_address", address_of(request) or ""), limits.wait_s("login", name)]
+    name = hashlib.sha256(read.encode(errors="replace")).hexdigest()[:16]
+    waits = [limits.wait_s("login_address", address_counted(request) or ""), limits.wait_s("login", name)]
     return max((wait for wait in waits if wait is not None), default=None)
 
 

@@ -9,6 +9,7 @@ _inside = admin.site.admin_view
 
 urlpatterns = [
     path("login/", views.SignInView.as_view(), name="account_login"),
+    path("password_change/", _inside(views.password_change)),
     path("oidc/login/", oidc.login, name="oidc-login"),
     path("oidc/callback/", oidc.callback, name="oidc-callback"),
     path("oidc/cancelled/", oidc.cancelled, name="socialaccount_login_cancelled"),

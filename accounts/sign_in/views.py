@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from allauth.account import views as account
-from allauth.account.internal.stagekit import unstash_login
+from allauth.account.internal.stagekit import clear_login, unstash_login
 from allauth.account.utils import perform_login
 from allauth.mfa.base import views as mfa
 from allauth.mfa.recovery_codes import views as recovery
 from allauth.mfa.totp import views as totp
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth import authenticate as password_check
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
@@ -21,7 +23,9 @@ from unfold.forms import AuthenticationForm
 
 from accounts.models import User
 from accounts.sign_in import lockout
+from accounts.sign_in.adapters import password_is_of_then
 from accounts.sign_in.second_factor import second_factor_required
+from accounts.sign_in.told import tell
 
 
 class SignInView(LoginView):
@@ -120,6 +124,9 @@ def authenticate(request: HttpRequest) -> HttpResponse:
     """Take the code of the second factor: so often per person, and not without the store of used codes."""
     if request.method == "POST":
         pending = unstash_login(request, peek=True)
+        if pending is not None and not password_is_of_then(request, pending.user):
+            clear_login(request)
+            return redirect("account_login")
         wait_s = lockout.code_wait_s(pending.user.pk) if pending is not None and pending.user else None
         if wait_s is not None:
             return lockout.refused(request, wait_s)
@@ -133,6 +140,21 @@ def reauthenticate(request: HttpRequest) -> HttpResponse:
         if wait_s is not None:
             return lockout.refused(request, wait_s)
     return _with_codes(_CodeAgainView.as_view(), request)
+
+
+def password_change(request: HttpRequest) -> HttpResponseBase:
+    """Take a new password from who knows the old one; wrong guesses at that count as those at the sign-in do."""
+    if request.method != "POST":
+        return admin.site.password_change(request)
+    person = request.user
+    assert isinstance(person, User)
+    password_check(request, username=person.get_username(), password=request.POST.get("old_password", ""))
+    if lockout.was_locked_out(request):
+        return lockout.locked_out(request)
+    answer = admin.site.password_change(request)
+    if answer.status_code == HTTPStatus.FOUND:
+        tell(person, "person.password_set", request)
+    return answer
 
 
 def _with_codes(view: Any, request: HttpRequest) -> HttpResponse:

@@ -11,8 +11,9 @@ from django.core.management import call_command
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from accounts.models import APIKey, AuditEntry, Scope, User
+from accounts.models import APIKey, AuditEntry, Organisation, Scope, User
 from accounts.roles import PERMISSIONS, Role
+from tests.access.people import PASSWORD, give_second_factor, has_second_factor
 from tests.access.world import Tenant, make_tenant
 from tests.factories import make_api_key, make_organisation, make_user
 
@@ -231,6 +232,33 @@ def test_an_administrator_keeps_their_own_role(tenant: Tenant) -> None:
     boss = User.objects.get(pk=boss.pk)
     assert boss.is_staff
     assert list(boss.groups.values_list("name", flat=True)) == ["administrator"]
+
+
+@pytest.mark.parametrize("superuser", [False, True])
+def test_a_browser_left_open_is_not_enough_to_take_over_its_owner(tenant: Tenant, superuser: bool) -> None:
+    """Neither the own password without the old one, nor the own second factor without either."""
+    boss = person(Role.ADMINISTRATOR, tenant.organisation)
+    User.objects.filter(pk=boss.pk).update(is_superuser=superuser)
+    boss.set_password(PASSWORD)
+    boss.save(update_fields=["password"])
+    give_second_factor(boss)
+    client = signed_in(boss)
+    page = reverse("admin:auth_user_password_change", args=[boss.pk])
+    stolen = {"usable_password": "true", "password1": "a-Stolen-1-password", "password2": "a-Stolen-1-password"}
+    for answer in (client.get(page), client.post(page, stolen)):
+        assert (answer.status_code, answer["Location"]) == (302, "/admin/password_change/")
+    client.post(url(User, "changelist"), {"action": "reset_second_factor", "_selected_action": [boss.pk]})
+    assert User.objects.get(pk=boss.pk).check_password(PASSWORD)
+    assert has_second_factor(boss)
+
+
+def test_an_administrator_names_the_organisation_but_not_the_slug_it_is_known_by(tenant: Tenant) -> None:
+    """Provider's claims choose an organisation by its slug: another's, once free, would bring their people here."""
+    slug = tenant.organisation.slug
+    page = url(Organisation, "change", tenant.organisation.pk)
+    signed_in(person(Role.ADMINISTRATOR, tenant.organisation)).post(page, {"name": "New name", "slug": "uni-b"})
+    tenant.organisation.refresh_from_db()
+    assert (tenant.organisation.name, tenant.organisation.slug) == ("New name", slug)
 
 
 def test_roles_are_not_changed_in_the_admin(tenant: Tenant) -> None:

@@ -120,6 +120,18 @@ def test_without_the_store_of_used_codes_none_is_taken(person: User, settings: A
     assert client.get(SESSIONS).status_code == 302
 
 
+def test_a_sign_in_that_waits_for_a_code_ends_with_a_new_password_too(person: User) -> None:
+    secret, _ = give_second_factor(person)
+    client = sign_in(person).client
+    changed = User.objects.get(pk=person.pk)
+    changed.set_password("another-Long-2-one")
+    changed.save()
+    answer = client.post(CODE, {"code": code_of(secret)})
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/")
+    assert client.get(SESSIONS).status_code == 302
+    assert client.post(CODE, {"code": code_of(secret)})["Location"] == "/admin/login/"
+
+
 def test_nothing_is_asked_without_the_password_before(person: User) -> None:
     secret, _ = give_second_factor(person)
     answer = Client().post(CODE, {"code": code_of(secret)})

@@ -22,6 +22,8 @@ from tests.access.people import PASSWORD, SIGN_IN, make_person, sign_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_client")]
 ELSEWHERE = {"REMOTE_ADDR": "10.1.2.3"}
+NEW = "another-Long-2-one"
+CHANGE = "/admin/password_change/"
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +120,56 @@ def test_guessing_from_many_addresses_is_stopped_and_no_name_is_kept(
     assert not any(person.username.encode() in key for key in redis_client.keys("limit:*"))
 
 
+def test_a_name_written_in_another_way_is_the_same_persons(settings: Any, person: User) -> None:
+    settings.RATE_LIMITS = settings.RATE_LIMITS | {"login": "3/h"}
+    wide = "".join(chr(ord(letter) + 0xFEE0) for letter in person.username)
+    ways = [person.username, f"  {person.username}", f"{person.username}\t", wide, f" {wide}"]
+    assert sign_in(wide).status_code == 302  # the form takes it for the same
+    tried = [sign_in(name, "wrong", REMOTE_ADDR=f"10.0.0.{n}").status_code for n, name in enumerate(ways)]
+    assert tried == [200] * 2 + [429] * 3
+
+
+def test_all_addresses_of_one_machine_by_ipv6_count_as_one(settings: Any, person: User) -> None:
+    assert [sign_in(person, "wrong", REMOTE_ADDR=f"2001:db8::{n}").status_code for n in range(3)] == [200, 200, 429]
+    assert sign_in(person, REMOTE_ADDR="2001:db8:0:1::1").status_code == 302
+    assert AuditEntry.objects.filter(action="sign_in.failed").first().details == {"address": "2001:db8::0"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("claimed", ["10.9.9.9", "::ffff:127.0.0.1", "nonsense"])
+def test_a_header_that_anybody_can_send_is_no_address(person: User, claimed: str) -> None:
+    forged = {"HTTP_X_FORWARDED_FOR": claimed, "HTTP_X_REAL_IP": claimed, "HTTP_FORWARDED": f"for={claimed}"}
+    assert [sign_in(person, "wrong").status_code for _ in range(3)] == [200, 200, 429]
+    assert sign_in(person, **forged).status_code == 429
+
+
+# --- Passwords --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("chosen", ["short-but-Odd1", "1q2w3e4r5t6y7u8i9o0p", "{name}-1"])
+def test_a_password_that_is_soon_guessed_is_not_taken(person: User, chosen: str) -> None:
+    User.objects.filter(pk=person.pk).update(username="ada.of.example")
+    client = sign_in("ada.of.example").client
+    new = chosen.format(name="ada.of.example")
+    answer = client.post(CHANGE, {"old_password": PASSWORD, "new_password1": new, "new_password2": new})
+    assert answer.context["form"].errors.keys() == {"new_password2"}
+    assert User.objects.get(pk=person.pk).check_password(PASSWORD)
+
+
+def test_guessing_the_old_password_locks_out_as_at_the_sign_in(person: User) -> None:
+    client = sign_in(person).client
+    new = {"new_password1": NEW, "new_password2": NEW}
+    tried = [client.post(CHANGE, new | {"old_password": f"guess-{n}"}).status_code for n in range(3)]
+    assert tried == [200, 200, 429]
+    assert client.post(CHANGE, new | {"old_password": PASSWORD}).status_code == 429
+    assert User.objects.get(pk=person.pk).check_password(PASSWORD)
+
+
+def test_a_new_password_is_told(person: User) -> None:
+    client = sign_in(person).client
+    new = {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW}
+    assert client.post(CHANGE, new).status_code == 302
+    assert told(person) == ["sign_in.succeeded", "person.password_set"]
+    assert not AuditEntry.objects.filter(details__icontains=NEW).exists()
+
+
 @pytest.mark.parametrize("name", ["", "nobody", "x\x00y", "é" * 200])
 def test_names_that_nobody_has_are_refused_like_any_other(name: str) -> None:
     assert sign_in(name, "wrong").status_code == 200
@@ -159,7 +211,7 @@ def test_a_session_is_a_new_one_after_signing_in(person: User) -> None:
 
 def test_a_new_password_ends_all_other_sessions(person: User) -> None:
     here, there = sign_in(person).client, sign_in(person).client
-    new = {"old_password": PASSWORD, "new_password1": "another-Long-2", "new_password2": "another-Long-2"}
+    new = {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW}
     assert here.post(reverse("admin:password_change"), new).status_code == 302
     assert inside(here)
     assert lifetime.person_of(there.session.session_key) is None

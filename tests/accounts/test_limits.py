@@ -62,6 +62,28 @@ def test_wrong_credentials_are_limited_per_address_and_right_ones_are_not(settin
     assert client(raw).get(address).json()["code"] == "session_unknown"  # of another organisation: but it is let in
 
 
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("", ""),
+        ("unknown", ""),
+    ],
+)
+def test_an_address_counts_as_its_machine(address: str, counted: str) -> None:
+    assert limits.address_counted(address) == counted
+
+
+def test_a_join_token_is_limited_whatever_session_it_names(settings: Any) -> None:
+    limit(settings, events="2/d")
+    joined = client(join_token_mint(make_session()))
+    codes = [joined.post(f"/api/v1/session/made-up-{n}/events", {}, format="json").status_code for n in range(4)]
+    assert codes == [403, 403, 429, 429]
+
+
 def test_a_limit_ends_with_its_time(settings: Any, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     limit(settings, pictures="1/min")
     now = 1_790_000_000.0

@@ -91,6 +91,8 @@ def test_the_end_cannot_be_set_back() -> None:
     Evidence.objects.filter(pk=rows[3].pk).delete()
     EvidenceChain.objects.filter(session=session).update(length=3, mac=rows[2].chain_mac)
     assert "The end of the chain was changed." in problems(session)
+    builders.apply(session, frames={"later": (builders.ONSET + 9, builders.jpeg(7))})
+    assert "The end of the chain was changed." in problems(session)  # a picture that follows does not make it good
     EvidenceChain.objects.all().delete()
     assert "The end of the chain is missing." in problems(session)
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,13 +31,19 @@ def database_url() -> str:
 
 
 @contextmanager
-def running_web(tmp_path: Path, port: int = 0, **environment: str) -> Iterator[tuple[int, psutil.Process]]:
-    """Run a web process while the block runs, on a free port unless one is given; yields port and process."""
+def running_web(
+    tmp_path: Path, port: int = 0, arguments: Sequence[str] = (), **environment: str
+) -> Iterator[tuple[int, psutil.Process]]:
+    """Run a web process while the block runs, on a free port unless one is given; yields port and process.
+
+    What it says goes into ``daphne.log``; ``arguments`` are Daphne's.
+    """
     port = port or free_port()
     log = (tmp_path / "daphne.log").open("wb")
     own = {"DATABASE_URL": database_url(), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "proctor_site.asgi:application"],
+        [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), *arguments]
+        + ["proctor_site.asgi:application"],
         cwd=ROOT, env={**os.environ, **own, **environment}, stdout=log, stderr=log,
     )  # fmt: skip
     try:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import logging
+import re
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +26,7 @@ from proctor_site import quiet_logs
 from sessions.joining import join_token_mint
 from tests.alerts import builders
 from tests.alerts.receiver import Receiver, running
+from tests.alerts.web import ROOT, running_web
 from tests.factories import make_api_key, make_enrolled_candidate, make_organisation, make_session, make_user
 from tests.media_gateway.conftest import gateway, start_gateway, valkey
 from tests.media_gateway.publishers import join_token
@@ -142,6 +146,21 @@ def test_signing_in_wrongly_says_nothing_of_who_tried(logs: pytest.LogCaptureFix
     assert relaxed.get("/admin/enrollment/candidate/", {"q": CANDIDATE}).status_code in (200, 403)
     assert logs.records
     require_silence(logs)
+
+
+def test_the_web_process_as_it_is_started_writes_no_access_log(tmp_path: Path) -> None:
+    given = {}
+    for where in ("Dockerfile", "Procfile", "docs/operations.md"):
+        (line,) = re.findall(r"daphne (.*) ?proctor_site\.asgi:application", (ROOT / where).read_text())
+        given[where] = re.sub(r"-[bp] \S+", "", line).split()
+    assert len(set(map(tuple, given.values()))) == 1, given
+    with running_web(tmp_path, arguments=given["Dockerfile"]) as (port, _):
+        for path in (f"api/v1/enroll/{CANDIDATE}", f"admin/oidc/callback/?code={URL_TOKEN}", f"{UNKNOWN}\x00"):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+                assert connection.recv(12).startswith(b"HTTP/1.1 4")
+    said = (tmp_path / "daphne.log").read_text()
+    assert [marker for marker in MARKERS if marker in said] == []
 
 
 async def test_the_gateway_says_nothing_of_who_publishes(

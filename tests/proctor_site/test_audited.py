@@ -63,6 +63,27 @@ def test_opening_a_session_a_candidate_or_an_incident_is_one_visit_per_person(or
     assert list(audit_verify(organisation)) == []
 
 
+def test_a_person_who_reads_an_incident_over_rest_is_a_visitor_too(organisation: Organisation) -> None:
+    alert = builders.apply(make_session(organisation))
+    proctor = signed_in(organisation, "view_incident")
+    _, raw = make_api_key(organisation)
+    address = f"/api/v1/incidents/{alert.incident_id}"
+    for client in (proctor, proctor, APIClient(HTTP_AUTHORIZATION=f"Bearer {raw}")):
+        assert client.get(address).status_code == 200
+    assert proctor.get(f"/admin/alerts/incident/{alert.incident_id}/change/").status_code == 200
+    told = [(entry.actor, entry.subject) for entry in entries("incident.opened")]
+    assert told == [(proctor.user.username, str(alert.incident_id))]  # type: ignore[attr-defined]
+
+
+def test_a_page_shown_because_its_form_was_wrong_was_opened(organisation: Organisation) -> None:
+    candidate = make_session(organisation).candidate
+    client = signed_in(organisation, "view_candidate", "change_candidate")
+    answer = client.post(f"/admin/enrollment/candidate/{candidate.pk}/change/", {"accommodations": "["})
+    assert answer.status_code == 200
+    assert candidate.candidate_id in answer.content.decode()
+    assert len(entries("candidate.opened")) == 1
+
+
 def test_who_may_not_open_a_page_is_no_visitor(organisation: Organisation) -> None:
     session = make_session(organisation)
     stranger = signed_in(make_organisation(), "view_examsession")
