@@ -97,7 +97,7 @@ def openness() -> Findings:
 
 
 def sign_in() -> Findings:
-    if not settings.REQUIRE_SECOND_FACTOR and not settings.OIDC_ISSUER:
+    if not settings.REQUIRE_SECOND_FACTOR:  # with a provider too: who has a password signs in by that as well
         hint = "Set it to all, or to the roles that see pictures and change policies."
         yield _warning(11, "A password alone opens the admin: REQUIRE_SECOND_FACTOR is empty.", hint)
 

@@ -94,8 +94,11 @@ class Adapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
 
     @property
     def openid_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().openid_config
-        if not isinstance(config, dict) or any(not isinstance(config.get(name), str) for name in _NEEDED):
+        try:
+            config: dict[str, Any] = super().openid_config
+        except AttributeError:  # what it sends is JSON, but no object
+            config = {}
+        if any(not isinstance(config.get(name), str) for name in _NEEDED):
             raise OAuth2Error("The provider does not describe itself as OpenID Connect asks.")
         if config["issuer"] != settings.OIDC_ISSUER:
             raise OAuth2Error("The provider names another issuer than OIDC_ISSUER.")
@@ -143,7 +146,8 @@ class Adapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         with get_adapter().get_requests_session() as session:
             answer = session.get(self.openid_config["jwks_uri"])
             answer.raise_for_status()
-            keys = jwt.PyJWKSet.from_dict(answer.json()).keys
+            told = answer.json()
+        keys = jwt.PyJWKSet.from_dict(told if isinstance(told, dict) else {}).keys
         usable = [key for key in keys if key.public_key_use in (None, "sig") and key.algorithm_name in ALGORITHMS]
         found = [key for key in usable if key.key_id == header.get("kid")]
         if len(found) != 1:

@@ -38,6 +38,7 @@ class Provider(BaseHTTPRequestHandler):
     key, stranger = _key(), _key()
     next_claims: dict[str, Any] = {}
     codes: dict[str, dict[str, Any]] = {}
+    spoil_keys = False
 
     @property
     def issuer(self) -> str:
@@ -57,10 +58,15 @@ class Provider(BaseHTTPRequestHandler):
                 }
             )
         elif address.path == "/jwks":
+            if self.spoil_keys:
+                self._json([])
+                return
             own = json.loads(RSAAlgorithm.to_jwk(self.key.public_key()))
             self._json({"keys": [own | {"kid": "one", "alg": "RS256", "use": "sig"}]})
         elif address.path == "/authorize":
             self._authorize(query)
+        elif address.path == "/odd/.well-known/openid-configuration":
+            self._json([])
         else:
             self.send_error(404)
 
@@ -95,6 +101,7 @@ class Provider(BaseHTTPRequestHandler):
             return
         claims = begun["claims"]
         spoil = claims.pop("spoil", "")
+        type(self).spoil_keys = spoil == "keys"
         self._json({"access_token": "opaque", "token_type": "Bearer", "id_token": self._token(begun, claims, spoil)})
 
     def _token(self, begun: dict[str, Any], claims: dict[str, Any], spoil: str) -> str:
@@ -124,7 +131,7 @@ class Provider(BaseHTTPRequestHandler):
             return f"{head}.{body}.{signature}"
         return "not.a.token" if spoil == "garbage" else "" if spoil == "absent" else token
 
-    def _json(self, answer: dict[str, Any], status: int = 200) -> None:
+    def _json(self, answer: Any, status: int = 200) -> None:
         body = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -168,7 +168,7 @@ def test_a_second_factor_that_is_set_up_here_is_asked_for(issuer: str) -> None:
 # --- What is refused --------------------------------------------------------------------------------------------------
 SPOILT = [
     "expired", "audience", "azp", "issuer", "nonce", "no-subject", "kid", "none", "hs256", "forged", "changed",
-    "garbage", "absent",
+    "garbage", "absent", "keys",
 ]  # fmt: skip
 
 
@@ -217,6 +217,11 @@ def test_a_provider_that_is_away_is_said(settings: Any) -> None:
     answer = Client().post(LOGIN)
     assert answer.status_code == 503
     assert "cannot be asked at the moment" in answer.content.decode()
+
+
+def test_a_provider_that_does_not_describe_itself_is_said(settings: Any, issuer: str) -> None:
+    settings.OIDC_ISSUER = f"{issuer}/odd"
+    assert Client().post(LOGIN).status_code == 503
 
 
 def test_without_a_provider_there_is_no_such_page(settings: Any) -> None:

@@ -42,8 +42,10 @@ def running_web(
     log = (tmp_path / "daphne.log").open("wb")
     own = {"DATABASE_URL": database_url(), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), *arguments]
-        + ["proctor_site.asgi:application"],
+        [
+            sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), *arguments,
+            "proctor_site.asgi:application",
+        ],
         cwd=ROOT, env={**os.environ, **own, **environment}, stdout=log, stderr=log,
     )  # fmt: skip
     try:

@@ -54,7 +54,12 @@ CARELESS = {
     "sdproctor.W008": {"METRICS_ALLOWED_NETWORKS": "0.0.0.0/0"},
     "sdproctor.W009": {"WEBHOOK_ALLOWED_NETWORKS": "::/0"},
     "sdproctor.W010": {"CORS_ALLOWED_ORIGINS": "http://platform.example.org"},
-    "sdproctor.W011": {"REQUIRE_SECOND_FACTOR": ""},
+    "sdproctor.W011": {
+        "REQUIRE_SECOND_FACTOR": "",
+        "OIDC_ISSUER": "https://id.example.org",
+        "OIDC_CLIENT_ID": "sd-proctor",
+        "OIDC_CLIENT_SECRET": "secret",
+    },
     "sdproctor.W012": {"EVIDENCE_S3_ENDPOINT": "http://storage.example.org"},
     "security.W018": {"DEBUG": "true"},
 }
