@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -23,7 +24,9 @@ from detection.contexts import SessionContexts
 from enrollment.templates import template_load
 from tests.accounts.vault_peer import RefusalError, Vault, vault
 from tests.alerts import builders
+from tests.alerts.certificates import Authority
 from tests.factories import make_api_key, make_embedding, make_enrolled_candidate, make_organisation, make_session
+from tests.hardening.tls_world import tls_before
 
 SECRET = b"an embedding, say"
 LOCAL = base64.b64encode(b"1" * 32).decode()
@@ -133,6 +136,24 @@ class TestStart:
         settings.VAULT_ADDR = address
         with pytest.raises(ImproperlyConfigured, match=told):
             kek.KeyRing.parse("exam:vault")
+
+
+@pytest.mark.parametrize("trusted", ["authority", "stranger", "system"])
+def test_a_vault_is_asked_by_tls_and_no_stranger_gets_the_token(
+    peer: Vault, settings: Any, tmp_path: Path, trusted: str
+) -> None:
+    authorities = {name: Authority(tmp_path, name) for name in ("authority", "stranger")}
+    signed = authorities["authority"].sign("vault", "127.0.0.1")
+    with tls_before(signed, host="127.0.0.1", port=urlsplit(peer.address).port or 0) as front:
+        settings.VAULT_ADDR = f"https://127.0.0.1:{front.server_address[1]}"
+        settings.VAULT_CACERT = str(authorities[trusted].path) if trusted in authorities else ""
+        kek._parse_cached.cache_clear()
+        if trusted == "authority":
+            assert keys.open_secret(keys.seal_transit(SECRET, purpose="p", row="1"), purpose="p", row="1") == SECRET
+            return
+        with pytest.raises(KeyServiceError, match="SSLError"):
+            keys.seal_transit(SECRET, purpose="p", row="1")
+    assert peer.asked == []
 
 
 def test_a_request_while_vault_is_away_is_answered_and_may_be_repeated(peer: Vault, settings: Any) -> None:
