@@ -86,7 +86,7 @@ class UserAdmin(BaseUserAdmin, OrganisationScopedAdmin):  # type: ignore[type-ar
 
         Not oneself: whoever finds a browser that was left open must not be rid of a factor by that.
         """
-        others = people.exclude(pk=request.user.pk).select_related("organisation")
+        others = [person for person in people.select_related("organisation") if person != request.user]
         allowed = [person for person in others if _may_all_of(request, person)]
         done = 0
         for person in allowed:
