@@ -38,10 +38,14 @@ def surroundings(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
     """Return mean grey values of cells around a face, in ``SHAPE``, ``HIDDEN`` where there are none."""
     x, y, width = place(face)
     cell = max(1, round(width * _CELL_WIDTHS))
-    grey = cv2.blur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (cell, cell))
     columns, rows = np.rint(x + _ACROSS * width).astype(int), np.rint(y + _DOWN * width).astype(int)
-    values = grey[rows.clip(0, grey.shape[0] - 1)][:, columns.clip(0, grey.shape[1] - 1)]
-    outside = _outside(rows, cell, grey.shape[0])[:, None] | _outside(columns, cell, grey.shape[1])[None]
+    top, left = (
+        int(np.clip(at[0] - cell, 0, size - 1)) for at, size in zip((rows, columns), image.shape, strict=False)
+    )
+    part = np.ascontiguousarray(image[top : max(0, rows[-1]) + cell + 1, left : max(0, columns[-1]) + cell + 1])
+    grey = cv2.blur(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), (cell, cell))
+    values = grey[(rows - top).clip(0, grey.shape[0] - 1)][:, (columns - left).clip(0, grey.shape[1] - 1)]
+    outside = _outside(rows, cell, image.shape[0])[:, None] | _outside(columns, cell, image.shape[1])[None]
     return np.where(_HEAD | outside, HIDDEN, np.maximum(values, HIDDEN + 1)).astype(np.uint8)
 
 

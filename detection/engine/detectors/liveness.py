@@ -40,6 +40,8 @@ _PATCH = 128
 _FRAME_COPY = 320
 _POINTS = 32
 _SLOPES = np.tan(np.deg2rad(np.arange(-14, 15, 2)))
+_BESIDE = 48
+"""Further than the most tilted line of the copy's whole length goes astray."""
 _FULL_EDGE = 8.0
 """Grey values per pixel from which an edge counts fully."""
 _MIN_SATURATION = 10.0
@@ -210,24 +212,28 @@ def frame_around(image: Image, face: Face) -> float:
 
 
 def _edges(gradient: NDArray[Any]) -> NDArray[np.float32]:
-    """Return how much each pixel counts as an edge, -1 to 1; the first and last of a row, which see no neighbour, 0."""
-    edges = np.clip(gradient / (4 * _FULL_EDGE), -1, 1).astype(np.float32)
+    """Return how much each pixel counts as an edge, -1 to 1; the first and last of a row, which see no neighbour, 0.
+
+    Rows are longer by ``_BESIDE`` zeros on both sides, so that tilted lines may leave the picture.
+    """
+    edges = np.clip(gradient / (4 * _FULL_EDGE), -1, 1)
     edges[:, [0, -1]] = 0
-    return edges
+    return np.pad(edges, ((0, 0), (_BESIDE, _BESIDE))).astype(np.float32)
 
 
 def _line(edges: NDArray[np.float32], along: tuple[float, float], where: tuple[float, float]) -> float:
     """Return the best line's share, of signed ``edges[along, where]``; 0 where the picture has no room."""
-    length, breadth = edges.shape
+    length, breadth = edges.shape[0], edges.shape[1] - 2 * _BESIDE
     begin, end = max(1.0, along[0]), min(length - 2.0, along[1])
     first, last = max(2.0, where[0]), min(breadth - 3.0, where[1])
     if end - begin < 0.6 * (along[1] - along[0]) or last - first < 1:
         return 0.0
     steps = np.linspace(begin, end, _POINTS)
-    tilted = _SLOPES[:, None] * (steps - (begin + end) / 2)
-    positions = np.rint(np.arange(first, last)[:, None, None] + tilted).astype(np.intp)
-    values = edges[np.rint(steps).astype(np.intp), positions.clip(0, breadth - 1)]
-    return float(np.abs(values.mean(axis=2)).max())
+    tilted = np.rint(first + _SLOPES[:, None] * (steps - (begin + end) / 2)).astype(np.intp)
+    starts = np.rint(steps).astype(np.intp) * edges.shape[1] + _BESIDE + tilted
+    # Of each slope and point, the edges at all places side by side: a line's are those of one place.
+    beside = np.lib.stride_tricks.sliding_window_view(edges.ravel(), math.ceil(last - first))[starts]
+    return float(np.abs(beside.mean(axis=1)).max())
 
 
 def _doubt(sample: VideoSample, face: Face) -> str:
