@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from accounts.audit import SYSTEM, audit_write, candidate_subject
 from accounts.problems import Problem
+from enrollment.locking import candidate_lock
 from enrollment.models import Candidate, FailedVerifications
 
 MOST_IN_A_ROW: Final = 5
@@ -44,7 +45,11 @@ def pause_after(failures: int) -> timedelta | None:
 
 @contextmanager
 def verification_attempt(candidate: Candidate) -> Iterator[Attempt]:
-    """Compare in the block. Raises ``Problem`` (``verification_paused``) while the candidate's verification pauses."""
+    """Compare in the block.
+
+    Raises ``Problem``: ``verification_paused`` while the candidate's verification pauses, ``candidate_unknown`` when
+    the candidate is erased meanwhile.
+    """
     _begin(candidate)
     attempt = Attempt()
     try:
@@ -86,6 +91,7 @@ def _settle(candidate: Candidate, attempt: Attempt) -> None:
 
 
 def _locked(candidate: Candidate) -> FailedVerifications:
+    candidate_lock(candidate)  # who is being erased is not counted any more: the row would have nobody to belong to
     FailedVerifications.objects.get_or_create(candidate=candidate, organisation_id=candidate.organisation_id)
     return FailedVerifications.objects.select_for_update().get(candidate=candidate)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from enrollment.duplicates import (
 )
 from enrollment.embedding import images_embed
 from enrollment.gate import combine, readings_require_good, readings_require_one_person
+from enrollment.locking import candidate_ensure
 from enrollment.models import Candidate, Enrollment, FaceTemplate, is_external_id
 from enrollment.templates import candidate_data_key, template_load, template_store
 
@@ -100,11 +101,14 @@ def candidate_enroll(
     actor: Actor,
     threshold: float,
     only_first: bool = False,
+    require: Callable[[], None] | None = None,
 ) -> Enrolled:
     """Make the candidate's template of one to five pictures; any template before is replaced, the data key kept.
 
     ``threshold``: the similarity, 0 to 1, that any two of the pictures must reach. ``only_first`` refuses to replace
-    (``already_enrolled``). Also raises ``Problem``: ``consent_invalid``, one of the gate's codes, ``faces_differ``,
+    (``already_enrolled``). ``require`` is asked once nobody can erase the candidate any more, and raises to refuse.
+
+    Also raises ``Problem``: ``consent_invalid``, one of the gate's codes, ``faces_differ``,
     ``workers_unavailable``, ``erasure_running``, and ``DuplicateRefusedError`` (``duplicate_suspected``), of which the
     candidate, the consent and the suspicion stay on record.
     """
@@ -119,10 +123,11 @@ def candidate_enroll(
     search_prepare(organisation=organisation, probe=probe)
     with transaction.atomic():
         setting = search_lock(organisation)
-        Candidate.objects.get_or_create(organisation=organisation, candidate_id=candidate_id)
-        candidate = Candidate.objects.select_for_update().get(organisation=organisation, candidate_id=candidate_id)
+        candidate = candidate_ensure(organisation=organisation, candidate_id=candidate_id)
         if candidate.erasures.filter(finished_at=None).exists():
             raise Problem("erasure_running")
+        if require is not None:
+            require()
         replaced = FaceTemplate.objects.filter(candidate=candidate).exists()
         if replaced and only_first:
             raise Problem("already_enrolled", f"Candidate '{candidate_id}' has enrolled already.")

@@ -192,6 +192,7 @@ def _count(erasure: Erasure, gone: Tally[str]) -> Erasure:
 def _conclude(erasure: Erasure, candidate: Candidate) -> Erasure:
     """Remove the last rows, the candidate's own among them, and write down that it is done: one transaction."""
     with transaction.atomic():
+        Candidate.objects.select_for_update().filter(pk=candidate.pk).first()  # before the erasure, as in _begin
         locked = Erasure.objects.select_for_update().get(pk=erasure.pk)
         if locked.finished_at is not None:  # another process was faster
             return locked

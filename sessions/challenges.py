@@ -17,6 +17,7 @@ from detection import messages
 from detection.engine.challenge import TURNS, Prompt
 from detection.engine.policy import Policy
 from sessions.models import Challenge, ExamSession
+from sessions.services import session_lock
 
 TRIES: Final = 3
 """Per session: light and distance need a second try, and nobody is kept busy with more."""
@@ -53,11 +54,12 @@ _RESULT_WORDS: Final = {"open": "not asked yet", "missed": "not seen", "unseen":
 def challenge_begin(*, session: ExamSession, draw: random.Random | None = None) -> Challenge:
     """Draw the movements for one try, tell the workers, and return it; it expires soon.
 
-    Raises ``Problem``: ``session_ended``; ``challenge_closed`` where the policy has none, it was passed, all tries are
-    used up or the session is under way. A broker that is away comes through, and nothing has begun then.
+    Raises ``Problem``: ``session_ended``, ``session_unknown`` (erased meanwhile); ``challenge_closed`` where the policy
+    has none, it was passed, all tries are used up or the session is under way. A broker that is away comes through, and
+    nothing has begun then.
     """
     with transaction.atomic():
-        locked = ExamSession.objects.select_for_update().get(pk=session.pk)
+        locked = session_lock(session)
         if locked.state == ExamSession.State.ENDED:
             raise Problem("session_ended", f"Session '{locked.session_id}' has ended.")
         if not challenge_is_open(locked):

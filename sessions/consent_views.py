@@ -69,7 +69,7 @@ class SessionConsentWithdrawView(APIView):
         + _STOPS,
         tags=["sessions"],
         request=None,
-        responses={200: WithdrawnSerializer} | problem_responses(*TOKEN_CODES),
+        responses={200: WithdrawnSerializer} | problem_responses(*TOKEN_CODES, "candidate_unknown"),
     )
     def post(self, request: Request, session_id: str) -> Response:
         """Withdraw one's own consent."""

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from accounts.audit import Actor, audit_write, candidate_subject
 from enrollment.consents import consents_withdraw
+from enrollment.locking import candidate_lock
 from enrollment.models import Candidate
 from sessions.ending import sessions_end
 
@@ -27,9 +28,10 @@ def consent_withdraw(*, candidate: Candidate, actor: Actor) -> Withdrawn:
 
     Gateways let go of them within a second, and workers finish what they hold within ``SAMPLE_DEADLINE_S``. Sessions
     without biometrics go on. Nothing is erased: that is asked for on its own. Withdrawing twice changes nothing.
+    Raises ``Problem`` (``candidate_unknown``) when the candidate is erased meanwhile.
     """
     with transaction.atomic():
-        locked = Candidate.objects.select_for_update().select_related("organisation").get(pk=candidate.pk)
+        locked = candidate_lock(candidate)
         count = consents_withdraw(locked)
         ended = sessions_end(candidate=locked, reason="consent_withdrawn", biometric_only=True)
         if count or ended:

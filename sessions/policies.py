@@ -14,6 +14,7 @@ from accounts.models import Organisation
 from accounts.problems import Problem
 from detection.engine import policy as engine
 from enrollment.accommodations import accommodations_check
+from enrollment.locking import candidate_ensure
 from enrollment.models import Candidate, Erasure
 from sessions.models import Exam, Policy, default_policy_document
 from sessions.weights import weights_named
@@ -129,9 +130,21 @@ def candidate_locked(*, organisation: Organisation, candidate_id: str) -> Candid
     """
     rows = Candidate.objects.select_for_update(no_key=True).filter(organisation=organisation)
     candidate = rows.filter(candidate_id=candidate_id).first()
-    if candidate is not None and candidate.erasures.filter(finished_at=None, kind=Erasure.Kind.EVERYTHING).exists():
-        raise Problem("erasure_running")
+    if candidate is not None:
+        _require_not_erased(candidate)
     return candidate
+
+
+def candidate_made(*, organisation: Organisation, candidate_id: str) -> Candidate:
+    """Return what ``candidate_locked`` returns, made where there is none. Raises ``Problem`` (``erasure_running``)."""
+    candidate = candidate_ensure(organisation=organisation, candidate_id=candidate_id)
+    _require_not_erased(candidate)
+    return candidate
+
+
+def _require_not_erased(candidate: Candidate) -> None:
+    if candidate.erasures.filter(finished_at=None, kind=Erasure.Kind.EVERYTHING).exists():
+        raise Problem("erasure_running")
 
 
 def accommodations_set(
@@ -146,7 +159,7 @@ def accommodations_set(
         candidate = candidate_locked(organisation=organisation, candidate_id=candidate_id)
         made = candidate is None
         if candidate is None:
-            candidate, made = Candidate.objects.get_or_create(organisation=organisation, candidate_id=candidate_id)
+            candidate = candidate_made(organisation=organisation, candidate_id=candidate_id)
         if not made and candidate.accommodations == checked:
             return candidate
         candidate.accommodations = checked

@@ -23,7 +23,7 @@ from enrollment.services import Enrolled, candidate_enroll
 from sessions.announce import session_end_announce
 from sessions.biometrics import is_biometric
 from sessions.models import Exam, ExamSession
-from sessions.policies import accommodations_merge, candidate_locked, match_threshold, policy_snapshot
+from sessions.policies import accommodations_merge, candidate_locked, candidate_made, match_threshold, policy_snapshot
 
 PLANNED: Final = timedelta(minutes=180)
 """How long a session is planned to last when the platform does not say."""
@@ -104,7 +104,7 @@ def _candidate(
 ) -> Candidate:
     """Return who is to be watched; whoever is not compared with anything need not be known before."""
     if known is None and (enroll_on_join or not biometric):
-        return Candidate.objects.get_or_create(organisation=organisation, candidate_id=candidate_id)[0]
+        return candidate_made(organisation=organisation, candidate_id=candidate_id)
     if known is None:
         raise Problem("candidate_unknown", f"There is no candidate '{candidate_id}'.")
     enrolled = FaceTemplate.objects.filter(candidate=known).exists()
@@ -131,10 +131,10 @@ def session_end(
     """End ``session`` at ``at`` (now), tell gateways and workers, and return it as it is now.
 
     ``reason`` is a word for the record, such as ``requested`` or ``overdue``; ``actor`` whoever wanted it, for the
-    audit log. Raises ``Problem`` (``session_ended``) when it had ended before.
+    audit log. Raises ``Problem``: ``session_ended`` when it had ended before, ``session_unknown`` when it was erased.
     """
     with transaction.atomic():
-        locked = ExamSession.objects.select_for_update().get(pk=session.pk)
+        locked = session_lock(session)
         if locked.state == State.ENDED:
             raise Problem("session_ended", f"Session '{locked.session_id}' has ended already.")
         locked.state = State.ENDED
@@ -145,6 +145,14 @@ def session_end(
         transaction.on_commit(partial(session_end_announce, locked))
     if actor is not None:  # in a transaction of its own: a log that cannot be written keeps no session running
         _note(locked, actor, "session.ended", {"reason": reason})
+    return locked
+
+
+def session_lock(session: ExamSession) -> ExamSession:
+    """Return the session as it is now, held until the transaction ends; raise ``Problem`` (``session_unknown``)."""
+    locked = ExamSession.objects.select_for_update().filter(pk=session.pk).first()
+    if locked is None:
+        raise Problem("session_unknown", f"The session '{session.session_id}' was erased.")
     return locked
 
 
@@ -178,7 +186,14 @@ def session_enroll(*, session: ExamSession, images: Sequence[bytes], consent: Co
         actor=Actor(AuditEntry.ActorKind.CANDIDATE, str(session.id)),
         threshold=match_threshold(session.policy_document),
         only_first=True,
+        require=partial(_require_running, session),
     )
+
+
+def _require_running(session: ExamSession) -> None:
+    """Refuse what is to be stored for a session that was ended, or erased, while a worker read its pictures."""
+    if not ExamSession.objects.running().filter(pk=session.pk).exists():
+        raise Problem("session_ended", f"Session '{session.session_id}' has ended.")
 
 
 def session_state_set(*, session: ExamSession, state: str, at: datetime) -> bool:

@@ -176,7 +176,7 @@ class SessionChallengeView(APIView):
         tags=["sessions"],
         request=None,
         responses={201: ChallengeBegunSerializer}
-        | problem_responses("session_ended", "challenge_closed", "queue_unavailable", *TOKEN_CODES),
+        | problem_responses("session_ended", "session_unknown", "challenge_closed", "queue_unavailable", *TOKEN_CODES),
     )
     def post(self, request: Request, session_id: str) -> Response:
         """Begin the challenge of check-in."""

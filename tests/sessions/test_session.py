@@ -13,12 +13,15 @@ from django.utils import timezone
 from redis import Redis
 from rest_framework.test import APIClient
 
+from accounts.audit import SYSTEM
 from accounts.models import Organisation
 from alerts.models import Incident
 from detection.messages import CONTROL_CHANNEL, QUEUE_AUDIO, TASK_CLOSE_SESSION, revoked_key
-from enrollment.models import FaceTemplate
+from enrollment import services
+from enrollment.models import Candidate, FaceTemplate
 from media_gateway import tokens
 from proctor_site.embedded.ports import free_port
+from proctor_site.erasure import candidate_erase
 from sessions.joining import join_token_mint
 from sessions.models import ExamSession, RetentionPolicy
 from sessions.sweep import sweep_sessions
@@ -333,6 +336,22 @@ class TestEnrolOnJoin:
         session = make_session(organisation, enroll_on_join=True, state="ended", ended_at=timezone.now())
         response = self.post(session, b"x")
         assert (response.status_code, response.json()["code"]) == (409, "session_ended")
+
+    @pytest.mark.usefixtures("embedding_worker")
+    def test_not_when_the_candidate_was_erased_while_the_pictures_were_read(
+        self, organisation: Organisation, photographs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        session, embed = make_session(organisation, enroll_on_join=True), services.images_embed
+        FaceTemplate.objects.all().delete()
+
+        def embed_meanwhile(images: Any) -> Any:
+            candidate_erase(organisation=organisation, candidate_id=session.candidate.candidate_id, actor=SYSTEM)
+            return embed(images)
+
+        monkeypatch.setattr(services, "images_embed", embed_meanwhile)
+        response = self.post(session, photographs["a_1"])
+        assert (response.status_code, response.json()["code"]) == (409, "session_ended")
+        assert not Candidate.objects.exists()
 
     def test_not_with_another_sessions_token_and_not_with_a_key(
         self, client: APIClient, organisation: Organisation
