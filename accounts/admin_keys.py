@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -16,7 +16,7 @@ from unfold.decorators import action as unfold_action
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminIntegerFieldWidget
 
 from accounts.admin_base import OrganisationScopedAdmin, coloured, organisation_seen_by
-from accounts.api_keys import MOST_OVERLAP, OVERLAP, api_key_create, api_key_revoke, api_key_rotate
+from accounts.api_keys import MOST_DAYS, MOST_OVERLAP, OVERLAP, api_key_create, api_key_revoke, api_key_rotate
 from accounts.audit import Actor
 from accounts.models import APIKey, Organisation, Scope, User
 from accounts.problems import Problem
@@ -29,6 +29,16 @@ class APIKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     """What a new key is for."""
 
     scopes = forms.MultipleChoiceField(choices=Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget)
+
+    def clean_expires_at(self) -> datetime | None:
+        """Refuse an end that is over, or so far away that it cannot be written down."""
+        expires_at: datetime | None = self.cleaned_data["expires_at"]
+        now = timezone.now()
+        if expires_at is not None and not now < expires_at <= now + timedelta(days=MOST_DAYS):
+            raise forms.ValidationError(
+                f"The key must end in the future, and within {MOST_DAYS} days. Leave it empty for a key without end."
+            )
+        return expires_at
 
 
 class RotateForm(forms.Form):

@@ -26,6 +26,8 @@ SEEN_EVERY: Final = timedelta(minutes=1)
 OVERLAP: Final = timedelta(hours=24)
 """How long the old secret opens after a rotation, unless told otherwise."""
 MOST_OVERLAP: Final = timedelta(days=30)
+MOST_DAYS: Final = 36_500
+"""How far away people may set the end of a key."""
 _NO_DIGEST: Final = "0" * 64
 
 

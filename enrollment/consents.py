@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from django.db.models import Q
@@ -16,6 +16,8 @@ from enrollment.models import Candidate, Consent, ConsentText
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=1)
 """How far the platform's clock may be ahead of ours."""
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""An older date is a clock that was never set; the oldest there are cannot even be shown in every time zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,13 @@ class ConsentGiven:
     locale: str
 
     def require_valid(self) -> None:
-        """Raise ``Problem`` (``consent_invalid``) when it was given in the future."""
+        """Raise ``Problem`` (``consent_invalid``) when it is dated in the future or long ago."""
+        if self.given_at < EARLIEST:
+            raise Problem(
+                "consent_invalid",
+                f"Consent is dated {self.given_at.date().isoformat()}, which cannot be.",
+                errors={"consent.given_at": [f"must not be before {EARLIEST.date().isoformat()}"]},
+            )
         if self.given_at > timezone.now() + CLOCK_TOLERANCE:
             raise Problem(
                 "consent_invalid",

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.audit import candidate_subject
@@ -22,7 +23,7 @@ from accounts.problems import Problem
 from alerts import evidence
 from alerts.models import Alert, Delivery, Evidence, Incident, Review
 from detection.models import Detection
-from enrollment.models import Candidate, FaceTemplate
+from enrollment.models import Candidate, DuplicateSuspicion, FaceTemplate, FailedVerifications
 from sessions.models import Challenge, ExamSession, LegalHold, MediaGap
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,17 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "enrollments": list(candidate.enrollments.values("created_at", "images", "consent__version")),
         "template": None if template is None else {"model": template.model, "created_at": template.created_at},
         "legal_holds": list(LegalHold.objects.filter(candidate=candidate).values("placed_at", "lifted_at")),
+        "duplicate_suspicions": list(_suspicions(candidate)),
+        "failed_verifications": list(
+            FailedVerifications.objects.filter(candidate=candidate).values("count", "paused_until")
+        ),
     }
+
+
+def _suspicions(candidate: Candidate) -> Iterable[dict[str, Any]]:
+    """Say how alike somebody was to the candidate, and what a person decided; not who: that is the other's."""
+    pairs = DuplicateSuspicion.objects.filter(Q(candidate=candidate) | Q(other=candidate)).order_by("noticed_at")
+    return pairs.values("similarity", "comparison_score", "model", "noticed_at", "decision", "decided_at")
 
 
 def _session(

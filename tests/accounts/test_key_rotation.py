@@ -142,6 +142,8 @@ class TestCommand:
         [
             (lambda prefix: ("rotate", "nobody"), "no key of prefix"),
             (lambda prefix: ("rotate", prefix, "--overlap-hours", "9999"), "overlap"),
+            (lambda prefix: ("rotate", prefix, "--overlap-hours", "1e300"), "overlap hours"),
+            (lambda prefix: ("rotate", prefix, "--overlap-hours", "nan"), "overlap hours"),
         ],
     )
     def test_what_cannot_be_done_is_said(self, arguments: Callable[[str], tuple[str, ...]], message: str) -> None:

@@ -249,6 +249,7 @@ def test_consent_that_is_no_json_is_listed_with_the_other_faults(client: APIClie
         {"version": "", "given_at": "2026-01-01T00:00:00Z", "locale": "en"},
         {"version": "1", "given_at": "yesterday", "locale": "en"},
         {"version": "1", "given_at": (timezone.now() + timedelta(hours=1)).isoformat(), "locale": "en"},
+        {"version": "1", "given_at": "0001-01-01T00:00:00Z", "locale": "en"},
         {"version": "1", "given_at": "2026-01-01T00:00:00Z", "locale": "no language"},
     ],
 )

@@ -301,6 +301,12 @@ class TestKeys:
         for page in (url(APIKey), url(APIKey, "change", key.pk), reverse("admin:index")):
             assert shown[0] not in proctor.get(page).content.decode()
 
+    @pytest.mark.parametrize("year", ["2020", "9999"])
+    def test_an_end_that_is_over_or_never_comes_is_refused(self, proctor: Client, year: str) -> None:
+        page = proctor.post(url(APIKey, "add"), self.form(expires_at_0=f"{year}-01-01", expires_at_1="00:00"))
+        assert "The key must end in the future" in page.content.decode()
+        assert not APIKey.objects.exists()
+
     def test_a_superuser_chooses_the_organisation(self, root: Client) -> None:
         other = make_organisation()
         root.post(url(APIKey, "add"), self.form(organisation=other.pk))

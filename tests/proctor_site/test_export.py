@@ -22,6 +22,7 @@ from accounts.models import AuditEntry, Organisation
 from accounts.streaming import streamed
 from alerts.models import Evidence
 from detection.models import Detection
+from enrollment.models import DuplicateSuspicion
 from proctor_site.export import candidate_export
 from tests.alerts import builders
 from tests.detection.builders import commit, frames
@@ -78,6 +79,19 @@ def test_everything_of_the_candidate_is_there_and_nothing_of_another(organisatio
     for foreign in (b"bob", str(other.id).encode(), str(other.session_id).encode()):
         assert foreign not in whole
     assert make_embedding(3).tobytes() not in whole
+
+
+def test_whom_somebody_resembles_is_told_without_who_it_is(organisation: Organisation) -> None:
+    ada, bob = (make_enrolled_candidate(organisation, name) for name in ("ada", "bob"))
+    DuplicateSuspicion.objects.create(
+        organisation=organisation, candidate=ada, other=bob, model="m", similarity=0.99, comparison_score=0.6
+    )
+    for name, other in (("ada", b"bob"), ("bob", b"ada")):
+        answer = client_of(organisation, "enroll", "sessions").get(f"/api/v1/candidates/{name}/export")
+        document = read(answer).read("candidate.json")
+        (told,) = json.loads(document)["duplicate_suspicions"]
+        assert (told["similarity"], told["decision"]) == (0.99, "open")
+        assert other not in document
 
 
 def test_an_export_is_in_the_audit_log(organisation: Organisation) -> None:

@@ -31,7 +31,7 @@ class Command(BaseCommand):
         if what == "list":
             self._list(options["organisation"])
         elif what == "rotate":
-            self._rotate(_find(options["prefix"]), timedelta(hours=options["overlap_hours"]))
+            self._rotate(_find(options["prefix"]), options["overlap_hours"])
         elif not api_key_revoke(key=_find(options["prefix"])):
             raise CommandError("The key was revoked before.")
 
@@ -46,7 +46,11 @@ class Command(BaseCommand):
                 f"{key.prefix}  {state}  {','.join(key.scopes)}  used {used}  {key.organisation.slug}/{key.name}"
             )
 
-    def _rotate(self, key: APIKey, overlap: timedelta) -> None:
+    def _rotate(self, key: APIKey, overlap_hours: float) -> None:
+        try:
+            overlap = timedelta(hours=overlap_hours)
+        except (ValueError, OverflowError):
+            raise CommandError(f"{overlap_hours} overlap hours cannot be.") from None
         try:
             self.stdout.write(api_key_rotate(key=key, overlap=overlap))
         except (Problem, ValueError) as error:

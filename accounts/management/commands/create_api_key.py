@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.api_keys import api_key_create
+from accounts.api_keys import MOST_DAYS, api_key_create
 from accounts.models import Organisation, Scope
 
 
@@ -26,8 +26,8 @@ class Command(BaseCommand):
 
     def handle(self, *, name: str, scope: list[str] | None, organisation: str, **options: Any) -> None:
         days: int | None = options["expires_days"]
-        if days is not None and days < 1:
-            raise CommandError("--expires-days must be 1 or more.")
+        if days is not None and not 1 <= days <= MOST_DAYS:
+            raise CommandError(f"--expires-days must be 1 to {MOST_DAYS}.")
         if not name.strip() or len(name) > 100:
             raise CommandError("The name must have 1 to 100 characters.")
         expires_at = timezone.now() + timedelta(days=days) if days is not None else None
