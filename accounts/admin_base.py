@@ -48,6 +48,10 @@ class OrganisationScopedAdmin(ModelAdmin):  # type: ignore[misc]
     """
 
     organisation_path = "organisation"
+    explanation: Any = ""
+    """What the pages are for, where their names do not say it all: a sentence or two above list and form."""
+    list_before_template = "accounts/list_explained.html"
+    change_form_before_template = "accounts/form_explained.html"
     list_per_page = 50
     show_full_result_count = False  # a COUNT over the whole table for one line of text
     list_filter_submit = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -29,6 +29,9 @@ class APIKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     """What a new key is for."""
 
     scopes = forms.MultipleChoiceField(choices=Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget)
+
+    class Meta:
+        help_texts: ClassVar[dict[str, str]] = {"expires_at": "From when on it opens nothing. Empty: it has no end."}
 
     def clean_expires_at(self) -> datetime | None:
         """Refuse an end that is over, or so far away that it cannot be written down."""
@@ -57,6 +60,7 @@ class RotateForm(forms.Form):
 class APIKeyAdmin(OrganisationScopedAdmin):
     """API keys. What is shown of one is its prefix; the key itself cannot be read back."""
 
+    explanation = "What exam platforms sign in with. A key is shown once, when it is made, and cannot be read again."
     form = APIKeyForm
     list_display = ["name", "prefix", "scope_names", "organisation", "last_used_at", "expires_at", "state"]
     list_select_related = ["organisation"]

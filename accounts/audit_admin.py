@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Max, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -21,6 +21,13 @@ from accounts.streaming import streamed
 KIND_COLOURS = {"person": "info", "key": "primary", "candidate": "warning", "system": ""}
 _ORGANISATIONS_SEARCHED = 50
 """In so many organisations a superuser's search looks for a candidate's id: each hashes it under a key of its own."""
+
+
+def candidate_subjects(request: HttpRequest, candidate_id: str) -> list[str]:
+    """Return how the logs that this person sees name a candidate: one keyed hash for each organisation."""
+    own = organisation_seen_by(request)
+    organisations = [own] if own else list(Organisation.objects.order_by("id")[:_ORGANISATIONS_SEARCHED])
+    return [candidate_subject(organisation=each, candidate_id=candidate_id) for each in organisations]
 
 
 class ActionFilter(admin.SimpleListFilter):
@@ -41,6 +48,10 @@ class ActionFilter(admin.SimpleListFilter):
 class AuditEntryAdmin(ReadOnlyAdmin):
     """Who saw or changed what."""
 
+    explanation = (
+        "Who saw or changed what. Nobody can change what stands here. To keep a copy elsewhere, choose entries and "
+        "export them. A candidate's own id finds their entries, though the log itself does not hold it."
+    )
     list_display = ["at", "action", "coloured_kind", "actor", "subject_type", "subject", "organisation"]
     list_select_related = ["organisation"]
     list_filter: ClassVar[list[Any]] = [
@@ -68,14 +79,9 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         """Search by words, and by a candidate's id as the log names it."""
         found, duplicates = super().get_search_results(request, queryset, search_term)
         if search_term.strip():
-            found = found | queryset.filter(self._candidate(request, search_term.strip()))
+            subjects = candidate_subjects(request, search_term.strip())
+            found = found | queryset.filter(subject_type="candidate", subject__in=subjects)
         return found, duplicates
-
-    def _candidate(self, request: HttpRequest, candidate_id: str) -> Q:
-        own = organisation_seen_by(request)
-        organisations = [own] if own else list(Organisation.objects.order_by("id")[:_ORGANISATIONS_SEARCHED])
-        subjects = [candidate_subject(organisation=each, candidate_id=candidate_id) for each in organisations]
-        return Q(subject_type="candidate", subject__in=subjects)
 
     @coloured(KIND_COLOURS, description="by", ordering="actor_kind")
     def coloured_kind(self, entry: AuditEntry) -> str:

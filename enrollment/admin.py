@@ -152,6 +152,10 @@ class DuplicateSearchForm(forms.ModelForm):  # type: ignore[type-arg]
 class DuplicateSearchAdmin(OrganisationScopedAdmin):
     """Per organisation whether the same face under another candidate id is searched at enrolment."""
 
+    explanation = (
+        "Whether a face that enrols is compared with everybody else's in your organisation, so that nobody sits exams "
+        "under two ids. Unless it is switched on here, nothing is compared and nothing is kept for it."
+    )
     form = DuplicateSearchForm
     list_display = ["organisation", "mode", "similarity_from"]
     list_select_related = ["organisation"]
@@ -163,6 +167,11 @@ class DuplicateSearchAdmin(OrganisationScopedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: DuplicateSearch | None = None) -> list[str]:
         return [] if obj is None or organisation_seen_by(request) is not None else ["organisation"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        own = organisation_seen_by(request)
+        set_already = own is not None and DuplicateSearch.objects.filter(organisation=own).exists()
+        return bool(super().has_add_permission(request)) and not set_already
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # switching off says the same, and is written down
@@ -181,6 +190,10 @@ _DECISIONS = {"Nobody has decided": "warning", "One person": "danger", "Two peop
 class DuplicateSuspicionAdmin(ReadOnlyAdmin):
     """Faces found under two candidate ids. A person says whether that is one person or two."""
 
+    explanation = (
+        "Faces that are enrolled under two ids. Find out whether that is one person (twins exist), then choose the "
+        "pair and say so. Two people who were told apart are not suspected again."
+    )
     list_display = ["candidate", "other", "alike", "decision_shown", "noticed_at", "decided_by", "organisation"]
     list_select_related = ["candidate", "other", "organisation", "decided_by"]
     list_filter = ["decision"]

@@ -139,7 +139,8 @@ class DuplicateSearch(models.Model):
         default=0.98,
         validators=[MinValueValidator(0.75), MaxValueValidator(1.0)],
         help_text="Similarity from which two candidates are suspected to be one person. The more candidates there are, "
-        "the higher it must be: docs/keys.md says how many strangers reach it.",
+        "the higher it must be. Estimated for 10,000 of them: at 0.98 one enrolment in 170 is suspected wrongly, at "
+        "0.99 one in 1,700, at 0.995 one in 20,000; with 1,000 of them ten times fewer.",
     )
 
     objects = DuplicateSearchQuerySet.as_manager()

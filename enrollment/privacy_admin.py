@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.template.defaultfilters import pluralize
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.admin_base import OrganisationScopedAdmin, ReadOnlyAdmin, as_json, coloured
+from accounts.audit_admin import candidate_subjects
 from accounts.audited_admin import ChangesAudited
 from enrollment.models import ConsentText, Erasure
 
@@ -20,6 +23,11 @@ class ConsentTextAdmin(ChangesAudited, OrganisationScopedAdmin):
     """What candidates agree to. A published text is never changed or removed: another wording is another version."""
 
     audited_as = "consent_text"
+    explanation = (
+        "What candidates agree to before their face or voice is compared. A new text is a draft: choose it in the list "
+        "and run Publish. While any text is in force, consent to another is refused. A published text cannot be "
+        "changed: write another version, publish it, and retire the old one."
+    )
     list_display = ["version", "locale", "state", "published_at", "retired_at", "organisation"]
     list_select_related = ["organisation"]
     search_fields = ["version", "text"]
@@ -29,14 +37,20 @@ class ConsentTextAdmin(ChangesAudited, OrganisationScopedAdmin):
 
     def get_fields(self, request: HttpRequest, obj: ConsentText | None = None) -> list[str]:
         fields = [field for field in self.fields if field not in self.get_exclude(request, obj)]
-        return fields if obj else [field for field in fields if not field.endswith("_at")]
+        if obj is None:
+            return [field for field in fields if not field.endswith("_at")]
+        return ["wording" if field == "text" and _is_published(obj) else field for field in fields]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ConsentText | None = None) -> list[str]:
         times = ["published_at", "retired_at"]
-        return [*times, "organisation", "version", "locale", "text"] if _is_published(obj) else times
+        return [*times, "organisation", "version", "locale", "wording"] if _is_published(obj) else times
 
     def has_delete_permission(self, request: HttpRequest, obj: ConsentText | None = None) -> bool:
         return bool(super().has_delete_permission(request, obj)) and obj is not None and not _is_published(obj)
+
+    @admin.display(description="text")
+    def wording(self, text: ConsentText) -> SafeString:
+        return format_html('<div class="whitespace-pre-wrap max-w-3xl">{}</div>', text.text)
 
     @coloured({"draft": "info", "in force": "success", "retired": "primary"}, description="state")
     def state(self, text: ConsentText) -> str:
@@ -56,7 +70,8 @@ class ConsentTextAdmin(ChangesAudited, OrganisationScopedAdmin):
             setattr(text, field, timezone.now())
             text.save(update_fields=[field])
             self._audit(request, text, verb, {"version": text.version, "locale": text.locale})
-        self.message_user(request, f"{len(chosen)} texts {verb}.", messages.SUCCESS)
+        told = f"{len(chosen)} text{pluralize(len(chosen))} {verb}." if chosen else f"None of these could be {verb}."
+        self.message_user(request, told, messages.SUCCESS if chosen else messages.WARNING)
 
 
 def _is_published(text: ConsentText | None) -> bool:
@@ -67,12 +82,26 @@ def _is_published(text: ConsentText | None) -> bool:
 class ErasureAdmin(ReadOnlyAdmin):
     """What was erased, under a keyed hash of the candidate's id."""
 
+    explanation = (
+        "What was erased, when, and for whom. The exam platform asks for an erasure over the API and gets a signed "
+        "receipt. The candidate's id is not kept here; whoever knows it finds the erasure by it all the same."
+    )
     list_display = ["begun_at", "kind", "subject", "finished_at", "actor_kind", "actor", "organisation"]
     list_select_related = ["organisation"]
     list_filter: ClassVar[list[Any]] = ["kind", ("finished_at", admin.EmptyFieldListFilter)]
     search_fields = ["subject", "actor"]
+    search_help_text = "The candidate's id, or who asked"
     ordering = ["-begun_at"]
     fields = ["id", "kind", "subject", ("begun_at", "finished_at"), ("actor_kind", "actor"), "erased_text"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search by words, and by the id of whoever was erased."""
+        found, duplicates = super().get_search_results(request, queryset, search_term)
+        if search_term.strip():
+            found = found | queryset.filter(subject__in=candidate_subjects(request, search_term.strip()))
+        return found, duplicates
 
     @admin.display(description="gone")
     def erased_text(self, erasure: Erasure) -> SafeString:

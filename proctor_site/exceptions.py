@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -145,6 +146,14 @@ def problems_table(request: HttpRequest) -> HttpResponse:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer what Django refuses before any view runs."""
     return _page(request, Problem("malformed_request"))
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer somebody who may not see a page: in the admin with one that says what to do."""
+    if not request.path.startswith("/admin/"):
+        return _page(request, Problem("permission_denied"))
+    told = {**admin.site.each_context(request), "title": "Not allowed"}
+    return render(request, "accounts/forbidden.html", told, status=403)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

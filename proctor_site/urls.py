@@ -38,5 +38,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("favicon.ico", RedirectView.as_view(url=static("accounts/favicon.svg"))),
 ]
 handler400 = exceptions.bad_request
+handler403 = exceptions.forbidden
 handler404 = exceptions.not_found
 handler500 = exceptions.server_error

@@ -75,7 +75,10 @@ class RetentionPolicy(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["organisation", "exam"], name="retention_per_exam_once"),
             models.UniqueConstraint(
-                fields=["organisation"], condition=models.Q(exam=None), name="retention_one_per_organisation"
+                fields=["organisation"],
+                condition=models.Q(exam=None),
+                name="retention_one_per_organisation",
+                violation_error_message="The organisation's own days are set already: change those, or name an exam.",
             ),
         ]
 
@@ -131,6 +134,7 @@ class LegalHold(models.Model):
                 condition=models.Q(candidate=None, session__isnull=False)
                 | models.Q(candidate__isnull=False, session=None),
                 name="hold_on_one",
+                violation_error_message="Name a candidate or a session, one of both.",
             ),
             models.UniqueConstraint(
                 fields=["candidate"], condition=models.Q(lifted_at=None), name="hold_on_candidate_once"

@@ -331,6 +331,13 @@ class TestAdmin:
         entry = AuditEntry.objects.get(organisation=organisation, action="duplicate_search.changed")
         assert entry.details == {"mode": "report", "similarity_from": 0.98}
 
+    def test_there_is_one_setting_and_no_second_is_offered(self, organisation: Organisation) -> None:
+        page = self.page(organisation, "view_duplicatesearch", "add_duplicatesearch")
+        address = reverse("admin:enrollment_duplicatesearch_add")
+        assert page.get(address).status_code == 200
+        search(organisation)
+        assert page.get(address).status_code == 403
+
     def test_a_similarity_that_half_the_strangers_would_reach_is_refused(self, organisation: Organisation) -> None:
         page = self.page(organisation, "view_duplicatesearch", "add_duplicatesearch")
         address = reverse("admin:enrollment_duplicatesearch_add")

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.audit import Actor, audit_verify, candidate_subject
+from accounts.audit import SYSTEM, Actor, audit_verify, candidate_subject
 from accounts.models import AuditEntry, Organisation
 from alerts.models import Incident
 from enrollment.models import ConsentText
+from proctor_site.erasure import candidate_erase
+from sessions import privacy_admin
 from sessions.models import LegalHold, RetentionPolicy
 from sessions.policies import policy_default
 from sessions.services import session_end
@@ -192,7 +195,10 @@ def test_retention_is_set_in_the_admin_and_told(organisation: Organisation) -> N
     refused = client.post(f"/admin/exam_sessions/retentionpolicy/{policy.pk}/change/", {"evidence_days": -1})
     assert refused.status_code == 200
     again = client.post("/admin/exam_sessions/retentionpolicy/add/", {"evidence_days": 7})
-    assert again.status_code == 200  # one per organisation
+    assert b"own days are set already" in again.content
+    form = client.get("/admin/exam_sessions/retentionpolicy/add/").content.decode()
+    assert f'placeholder="{settings.RETENTION_DAYS["audit"]} days"' in form
+    assert f"evidence {settings.RETENTION_DAYS['evidence']} days, detections" in form
     exam = make_exam(organisation)
     client.user.user_permissions.add(Permission.objects.get(codename="view_exam"))  # type: ignore[attr-defined]
     refused = client.post("/admin/exam_sessions/retentionpolicy/add/", {"exam": exam.pk, "audit_days": 7})
@@ -200,7 +206,7 @@ def test_retention_is_set_in_the_admin_and_told(organisation: Organisation) -> N
     assert RetentionPolicy.objects.count() == 1
 
 
-def test_holds_are_placed_and_lifted_in_the_admin(organisation: Organisation) -> None:
+def test_holds_are_placed_and_lifted_in_the_admin(organisation: Organisation, monkeypatch: pytest.MonkeyPatch) -> None:
     session = make_session(organisation)
     client = signed_in(
         organisation, "view_legalhold", "add_legalhold", "change_legalhold", "view_candidate", "view_examsession"
@@ -211,15 +217,27 @@ def test_holds_are_placed_and_lifted_in_the_admin(organisation: Organisation) ->
     hold = LegalHold.objects.get()
     username = client.user.username  # type: ignore[attr-defined]
     assert (hold.placed_by, hold.reason, hold.organisation) == (username, "appeal 12", organisation)
-    for wrong in ({"candidate": session.candidate_id}, {"candidate": session.candidate_id, "session": session.pk}, {}):
-        assert client.post(f"{path}add/", {**wrong, "reason": "again"}).status_code == 200
+    either, already = "Name a candidate or a session, one of both.", "There is such a hold already."
+    for wrong, told in (
+        ({"candidate": session.candidate_id}, already),
+        ({"candidate": session.candidate_id, "session": session.pk}, either),
+        ({}, either),
+    ):
+        page = client.post(f"{path}add/", {**wrong, "reason": "again"}).content.decode()
+        assert told in page
+        assert "Constraint" not in page
     stranger = make_session(make_organisation())
     assert client.post(f"{path}add/", {"candidate": stranger.candidate_id, "reason": "x"}).status_code == 200
     assert LegalHold.objects.count() == 1
     assert client.post(f"{path}{hold.pk}/change/", {"reason": "other"}).status_code == 403
     assert client.post(f"{path}{hold.pk}/delete/", {"post": "yes"}).status_code == 403
 
-    client.post(path, {"action": "lift", "_selected_action": [hold.pk]})
+    monkeypatch.setattr(privacy_admin.HoldForm, "clean", lambda form: form.cleaned_data)  # somebody else was faster
+    late = client.post(f"{path}add/", {"candidate": session.candidate_id, "reason": "again"}, follow=True)
+    assert already in late.content.decode()
+
+    lifted = client.post(path, {"action": "lift", "_selected_action": [hold.pk]}, follow=True)
+    assert b"Lifted 1 hold. What" in lifted.content
 
     hold.refresh_from_db()
     assert hold.lifted_by == username
@@ -232,7 +250,8 @@ def test_a_published_text_is_never_changed_or_removed(organisation: Organisation
     client = signed_in(organisation, "view_consenttext", "add_consenttext", "change_consenttext", "delete_consenttext")
     path = "/admin/enrollment/consenttext/"
     made = client.post(
-        f"{path}add/", {"version": "v1", "locale": "en", "text": "I agree.", "published_at_0": "2020-01-01"}
+        f"{path}add/",
+        {"version": "v1", "locale": "en", "text": "I agree.\n\nTo all of it.", "published_at_0": "2020-01-01"},
     )
     assert made.status_code == 302
     text = ConsentText.objects.get()
@@ -241,7 +260,9 @@ def test_a_published_text_is_never_changed_or_removed(organisation: Organisation
     client.post(f"{path}{text.pk}/change/", {"version": "v1", "locale": "en", "text": "Something else."})
     assert client.post(f"{path}{text.pk}/delete/", {"post": "yes"}).status_code == 403
     text.refresh_from_db()
-    assert text.text == "I agree."
+    assert text.text == "I agree.\n\nTo all of it."
+    page = client.get(f"{path}{text.pk}/change/").content.decode()
+    assert '<div class="whitespace-pre-wrap max-w-3xl">I agree.\n\nTo all of it.</div>' in page
     assert text.published_at is not None
     assert text.published_at <= timezone.now()
     client.post(path, {"action": "retire", "_selected_action": [text.pk]})
@@ -252,3 +273,19 @@ def test_a_published_text_is_never_changed_or_removed(organisation: Organisation
 def test_who_is_nobody_is_told_as_the_system() -> None:
     actor: Any = Actor.of_user(object())
     assert actor.kind == "system"
+
+
+def test_an_erasure_is_found_by_the_id_that_it_does_not_hold(organisation: Organisation) -> None:
+    for name in ("ada", "bob"):
+        make_enrolled_candidate(organisation, name)
+        candidate_erase(organisation=organisation, candidate_id=name, actor=SYSTEM)
+    client = signed_in(organisation, "view_erasure")
+    found = client.get("/admin/enrollment/erasure/?q=ada").context["cl"].queryset
+    assert [each.subject for each in found] == [candidate_subject(organisation=organisation, candidate_id="ada")]
+    assert not client.get("/admin/enrollment/erasure/?q=eve").context["cl"].queryset.exists()
+
+
+def test_who_may_not_see_a_page_is_told_whom_to_ask(organisation: Organisation) -> None:
+    page = signed_in(organisation, "view_erasure").get("/admin/exam_sessions/legalhold/add/")
+    assert page.status_code == 403
+    assert "ask an administrator" in page.content.decode()
