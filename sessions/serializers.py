@@ -10,6 +10,7 @@ from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_fiel
 from rest_framework import serializers
 
 from detection.engine.policy import EventType, Policy
+from detection.engine.rulebook import RULES
 from enrollment.consents import consent_text
 from enrollment.serializers import ExternalIdField
 from sessions import challenges, joining
@@ -252,6 +253,9 @@ class JoiningSerializer(_JoinableSerializer):
     evidence_days = serializers.SerializerMethodField(
         help_text="For how many days pictures of incidents are kept; 0: without limit."
     )
+    pictures_kept = serializers.SerializerMethodField(
+        help_text="Whether any are: of somebody who has not enrolled there is no key to keep them under."
+    )
 
     @extend_schema_field(ConsentTextSerializer(allow_null=True))
     def get_consent_text(self, session: ExamSession) -> dict[str, Any] | None:
@@ -275,11 +279,23 @@ class JoiningSerializer(_JoinableSerializer):
     def get_evidence_days(self, session: ExamSession) -> int:
         return days_kept(organisation_id=session.organisation_id, exam_id=session.exam_id, kind=EVIDENCE)
 
+    @extend_schema_field(serializers.BooleanField())
+    def get_pictures_kept(self, session: ExamSession) -> bool:
+        return session.enroll_on_join or session.candidate.data_key_id is not None
+
     @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=[e.value for e in EventType])))
     def get_watched(self, session: ExamSession) -> list[str]:
         policy = Policy.from_dict(session.policy_document)
         unasked = set() if policy.detectors.transcript.is_asked_for else {EventType.KEYWORD_SPOKEN}
-        return [event.value for event, rule in policy.rules.items() if rule.enabled and event not in unasked]
+        looked_for = [event for event, rule in policy.rules.items() if rule.enabled and event not in unasked]
+        return [event.value for event in looked_for if _is_measured(event, policy)]
+
+
+def _is_measured(event: EventType, policy: Policy) -> bool:
+    """Tell whether what an event is decided from is switched on; without biometrics nobody is recognised, say."""
+    rule = RULES.get(event)
+    detector = None if rule is None else getattr(policy.detectors, rule.source or rule.detector, None)
+    return detector is None or bool(detector.enabled)
 
 
 class SessionListQuerySerializer(serializers.Serializer[Any]):

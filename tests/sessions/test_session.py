@@ -22,8 +22,10 @@ from enrollment.models import Candidate, FaceTemplate
 from media_gateway import tokens
 from proctor_site.embedded.ports import free_port
 from proctor_site.erasure import candidate_erase
+from sessions.biometrics import WITHOUT
 from sessions.joining import join_token_mint
 from sessions.models import ExamSession, RetentionPolicy
+from sessions.services import session_start
 from sessions.sweep import sweep_sessions
 from tests.factories import (
     make_api_key,
@@ -124,6 +126,7 @@ class TestRead:
             "check_in",
             "page_in_front",
             "evidence_days",
+            "pictures_kept",
         }
         assert "NO_FACE" in answer["watched"]
         assert "SPEECH_DETECTED" not in answer["watched"]
@@ -139,6 +142,16 @@ class TestRead:
         of_exam, of_none = make_session(organisation, exam=exam), make_session(organisation)
         told = [read(joining(join_token_mint(one)), one.id)[1]["evidence_days"] for one in (of_exam, of_none)]
         assert told == [days, settings.EVIDENCE_DAYS]
+
+    def test_without_biometrics_candidates_are_told_of_no_comparison_and_of_no_pictures(
+        self, organisation: Organisation
+    ) -> None:
+        compared = make_session(organisation)
+        other = session_start(organisation=organisation, candidate_id="eve", overrides=dict(WITHOUT))
+        told, told_without = (read(joining(join_token_mint(one)), one.id)[1] for one in (compared, other))
+        assert {"FACE_MISMATCH", "NO_FACE"} <= set(told["watched"])
+        assert set(told["watched"]) - set(told_without["watched"]) == {"FACE_MISMATCH", "IDENTITY_UNSURE"}
+        assert (told["pictures_kept"], told_without["pictures_kept"]) == (True, False)
 
     @pytest.mark.parametrize(("transcript", "told"), [({}, False), ({"enabled": True, "keywords": ["answer"]}, True)])
     def test_candidates_are_told_of_keywords_where_any_are_looked_for(

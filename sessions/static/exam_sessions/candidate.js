@@ -57,7 +57,7 @@ async function load() {
     return stopBecause(error);
   }
   if (session.state === "ended") return finish();
-  view.showWatched(session.watched, session.evidence_days);
+  view.showWatched(session.watched, session.pictures_kept, session.evidence_days);
   view.showConsent(session.organisation, session.consent_text);
   view.showStage("welcome");
 }

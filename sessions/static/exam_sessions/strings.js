@@ -175,6 +175,7 @@ const STRINGS = {
   "watched.kept":
     "Pictures are kept only from such moments, encrypted, for {days} days. The rest of picture " +
     "and sound is looked at once; only numbers are kept of it.",
+  "watched.kept.none": "No picture and no sound is kept: they are looked at once, and only numbers are kept of them.",
   "watched.kept.unlimited":
     "Pictures are kept only from such moments, encrypted, until whoever holds the exam removes them. The rest of " +
     "picture and sound is looked at once; only numbers are kept of it.",

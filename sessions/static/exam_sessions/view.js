@@ -112,7 +112,7 @@ export function showEnrolProblem(sentences) {
 }
 
 /** List what is watched, with the reason for each; what has no text of its own is technical. */
-export function showWatched(eventTypes, evidenceDays) {
+export function showWatched(eventTypes, picturesKept, evidenceDays) {
   const written = eventTypes.includes("KEYWORD_SPOKEN");
   const keys = eventTypes
     .map((eventType) => `watched.${eventType}${written && eventType === "SPEECH_DETECTED" ? ".written" : ""}`)
@@ -124,7 +124,7 @@ export function showWatched(eventTypes, evidenceDays) {
     return item;
   });
   element("watched-list").replaceChildren(...items);
-  const kept = evidenceDays === 0 ? "watched.kept.unlimited" : "watched.kept";
+  const kept = !picturesKept ? "watched.kept.none" : evidenceDays === 0 ? "watched.kept.unlimited" : "watched.kept";
   element("watched-kept").textContent = text(kept, { days: evidenceDays });
 }
 
