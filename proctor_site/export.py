@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -86,7 +86,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _suspicions(candidate: Candidate) -> Iterable[dict[str, Any]]:
+def _suspicions(candidate: Candidate) -> Iterable[Mapping[str, Any]]:
     """Say how alike somebody was to the candidate, and what a person decided; not who: that is the other's."""
     pairs = DuplicateSuspicion.objects.filter(Q(candidate=candidate) | Q(other=candidate)).order_by("noticed_at")
     return pairs.values("similarity", "comparison_score", "model", "noticed_at", "decision", "decided_at")

@@ -14,6 +14,7 @@ from detection.engine.rulebook import RULES
 from enrollment.consents import consent_text
 from enrollment.serializers import ExternalIdField
 from sessions import challenges, joining
+from sessions.biometrics import is_biometric
 from sessions.check_in_serializers import CheckInSerializer
 from sessions.models import RISK_NOTE, ExamSession
 from sessions.retention import EVIDENCE, days_kept
@@ -242,6 +243,9 @@ class JoiningSerializer(_JoinableSerializer):
 
     enrolled = serializers.BooleanField()
     enroll_on_join = serializers.BooleanField()
+    biometric = serializers.SerializerMethodField(
+        help_text="Whether face or voice are compared: then withdrawing consent ends the session."
+    )
     ended_at = serializers.DateTimeField(allow_null=True)
     organisation = serializers.SerializerMethodField(help_text="Who invited the candidate; null while it has no name.")
     consent_text = serializers.SerializerMethodField(
@@ -278,6 +282,10 @@ class JoiningSerializer(_JoinableSerializer):
     @extend_schema_field(serializers.IntegerField(min_value=0))
     def get_evidence_days(self, session: ExamSession) -> int:
         return days_kept(organisation_id=session.organisation_id, exam_id=session.exam_id, kind=EVIDENCE)
+
+    @extend_schema_field(serializers.BooleanField())
+    def get_biometric(self, session: ExamSession) -> bool:
+        return is_biometric(session.policy)
 
     @extend_schema_field(serializers.BooleanField())
     def get_pictures_kept(self, session: ExamSession) -> bool:

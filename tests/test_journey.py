@@ -22,7 +22,7 @@ from demo import material, settings
 from demo.inbox import Inbox, listening, webhook_receiver
 from demo.people import PEOPLE
 from demo.script import CALM, JOURNEY
-from demo.service import Service
+from demo.service import Service, ServiceError
 from demo.verdict import incidents
 from detection.engine.weights import weights_path
 from tests.browser import ALLOWED, DENIED, chromium, film
@@ -159,6 +159,25 @@ async def test_who_does_not_agree_is_told_whom_to_ask_and_nothing_was_sent(platf
         await enter_room(page)
         assert not await page.is_checked("#consent")
     await platform.end(session)
+
+
+async def test_who_withdraws_on_the_page_is_let_go_and_told_what_comes_now(platform: Platform) -> None:
+    await platform.service.enrol("A", [weights_path(PEOPLE["A"].enrolled or "")], settings.CONSENT)
+    session = await platform.start_session(candidate_id="A")
+    async with chromium(ALLOWED) as browser:
+        page = await browser.new_page()
+        await page.goto(session["candidate_url"])
+        await enter_room(page)
+        await page.click("#start")
+        await page.wait_for_selector("#connection[data-state=live]", timeout=PAGE_TIMEOUT_MS)
+        await page.click("#withdrawal summary")
+        assert "ends at once" in await page.inner_text("#withdrawal")
+        await page.click("#withdraw")
+        await page.wait_for_selector("main[data-stage=stopped][data-reason=withdrawn]", timeout=PAGE_TIMEOUT_MS)
+        assert await page.evaluate("document.getElementById('preview').srcObject") is None
+    assert await platform.state(session) == "ended"
+    with pytest.raises(ServiceError, match="consent_missing"):
+        await platform.start_session(candidate_id="A")
 
 
 async def test_of_two_pages_on_one_session_the_older_gives_way(platform: Platform) -> None:

@@ -126,6 +126,7 @@ class TestRead:
             "check_in",
             "page_in_front",
             "evidence_days",
+            "biometric",
             "pictures_kept",
         }
         assert "NO_FACE" in answer["watched"]
@@ -151,7 +152,8 @@ class TestRead:
         told, told_without = (read(joining(join_token_mint(one)), one.id)[1] for one in (compared, other))
         assert {"FACE_MISMATCH", "NO_FACE"} <= set(told["watched"])
         assert set(told["watched"]) - set(told_without["watched"]) == {"FACE_MISMATCH", "IDENTITY_UNSURE"}
-        assert (told["pictures_kept"], told_without["pictures_kept"]) == (True, False)
+        for what in ("pictures_kept", "biometric"):
+            assert (told[what], told_without[what]) == (True, False)
 
     @pytest.mark.parametrize(("transcript", "told"), [({}, False), ({"enabled": True, "keywords": ["answer"]}, True)])
     def test_candidates_are_told_of_keywords_where_any_are_looked_for(

@@ -29,6 +29,10 @@ export class Api {
     return this.#send("POST", "/enroll", { images, consent });
   }
 
+  withdraw() {
+    return this.#send("POST", "/consent/withdraw");
+  }
+
   challenge() {
     return this.#send("POST", "/challenge");
   }

@@ -8,6 +8,7 @@ import { Noticed } from "./noticed.js";
 import { StateSocket } from "./socket.js";
 import { CONSENT_VERSION, LOCALE, hasText, text } from "./strings.js";
 import * as view from "./view.js";
+import { offerWithdrawal } from "./withdrawal.js";
 
 const PICTURES = 3;
 const PICTURE_EVERY_MS = 900;
@@ -91,6 +92,7 @@ function enterRoom() {
   preview.srcObject = room.stream;
   for (const track of room.stream.getTracks()) watchTrack(track);
   showDevices();
+  offerWithdrawal({ api, session, onWithdrawn: withdrawn });
   if (session.enrolled || !session.enroll_on_join) view.showRoom("check", { ready: "known" });
   else view.showRoom("check", { enrolment: true });
 }
@@ -170,8 +172,16 @@ function decline() {
   view.showStopped(reason, load, { button: "stopped.back", organisation });
 }
 
+/** Consent is withdrawn, and the session ended with it: give the devices back, and say what comes now. */
+function withdrawn() {
+  letGo();
+  view.showConnection("ended");
+  view.showStopped("withdrawn", null, { organisation: session.organisation ?? text("organisation.you") });
+}
+
 function enrolled() {
   session.enrolled = true;
+  offerWithdrawal({ api, session, onWithdrawn: withdrawn });
   view.showRoom("check", { ready: "enrolled" });
   view.element("start").focus();
 }

@@ -1,6 +1,6 @@
 // Every English sentence of the page, in one place. {name} is filled in by `text`.
 
-export const CONSENT_VERSION = "2026-11-2-en";
+export const CONSENT_VERSION = "2026-11-3-en";
 export const LOCALE = "en";
 
 const STRINGS = {
@@ -30,6 +30,10 @@ const STRINGS = {
   "stopped.declinedLater.text":
     "The pictures that you took were not kept, and nothing more is sent; camera and microphone are off again. Please contact " +
     "{organisation}, and ask for a check by a person instead. You can close this page.",
+  "stopped.withdrawn.title": "You have withdrawn your consent",
+  "stopped.withdrawn.text":
+    "The session has ended, camera and microphone are off, and nothing is compared any more. Please contact {organisation} to " +
+    "sit the exam another way, or to have your template and what was kept erased. You can close this page.",
   "stopped.back": "Go back",
   "stopped.insecure.title": "This address is not secure",
   "stopped.insecure.text":
@@ -83,9 +87,18 @@ const STRINGS = {
   "enrol.consentText":
     "I agree that this service makes a biometric template (a code of numbers) of my face from three pictures, keeps it " +
     "encrypted, and compares it with my camera picture while my exam is running, to tell whether I am the person who sits it. The " +
-    "pictures themselves are not kept. I can withdraw this at any time by writing to {organisation}; the template is " +
-    "then destroyed. If I do not agree, nothing is taken or sent, and I can ask for a check by a person instead.",
+    "pictures themselves are not kept. I can withdraw this at any time: on this page, which ends the session, or by writing to " +
+    "{organisation}, who then also destroys the template. If I do not agree, nothing is taken or sent, and I can ask for " +
+    "a check by a person instead.",
   "enrol.consent": "I agree",
+  "withdraw.title": "I no longer agree that my face or voice is compared",
+  "withdraw.text":
+    "You can withdraw what you agreed to at any time. This session then ends at once, and nothing is compared any more. What was " +
+    "kept until now stays until its time is over; to sit the exam another way, or to have everything erased, contact " +
+    "the organisation that invited you.",
+  "withdraw.button": "Withdraw, and end the session",
+  "withdraw.sending": "Withdrawing…",
+  "withdraw.failed": "That did not work: {reason} Please try again.",
   "enrol.decline": "I do not agree",
   "enrol.take": "Take and send three pictures",
   "enrol.taking": "Look into the camera, picture {number} of {count}",
