@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0007_audit_emptied_by_nobody'),
+        ('accounts', '0008_audit_emptied_by_nobody'),
         ('enrollment', '0008_duplicate_search_told'),
         ('exam_sessions', '0009_retention'),
     ]

@@ -21,7 +21,7 @@ DROP FUNCTION accounts_auditentry_refuse_truncate();
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0006_key_rotation'),
+        ('accounts', '0007_audit_head_seal'),
     ]
 
     operations = [
