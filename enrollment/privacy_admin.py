@@ -50,7 +50,7 @@ class ConsentTextAdmin(ChangesAudited, OrganisationScopedAdmin):
 
     @admin.display(description="text")
     def wording(self, text: ConsentText) -> SafeString:
-        return format_html('<div class="whitespace-pre-wrap max-w-3xl">{}</div>', text.text)
+        return format_html('<div class="wording">{}</div>', text.text)
 
     @coloured({"draft": "info", "in force": "success", "retired": "primary"}, description="state")
     def state(self, text: ConsentText) -> str:

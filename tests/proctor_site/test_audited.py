@@ -262,7 +262,7 @@ def test_a_published_text_is_never_changed_or_removed(organisation: Organisation
     text.refresh_from_db()
     assert text.text == "I agree.\n\nTo all of it."
     page = client.get(f"{path}{text.pk}/change/").content.decode()
-    assert '<div class="whitespace-pre-wrap max-w-3xl">I agree.\n\nTo all of it.</div>' in page
+    assert '<div class="wording">I agree.\n\nTo all of it.</div>' in page
     assert text.published_at is not None
     assert text.published_at <= timezone.now()
     client.post(path, {"action": "retire", "_selected_action": [text.pk]})
