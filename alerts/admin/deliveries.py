@@ -25,9 +25,9 @@ from accounts.admin_base import (
     coloured,
     link_to,
 )
-from alerts import payload
 from alerts.admin.incidents import EventTypeFilter
 from alerts.deliveries import delivery_requeue
+from alerts.feed import alert_document
 from alerts.models import Alert, Delivery, DeliveryAttempt
 from alerts.subscriptions import EVENT_TYPES
 
@@ -107,9 +107,10 @@ class AlertAdmin(ReadOnlyAdmin):
     def incident_link(self, alert: Alert) -> SafeString | str:
         return link_to(alert.incident)
 
-    @admin.display(description="payload")
+    @admin.display(description="payload, without links to pictures")
     def document(self, alert: Alert) -> SafeString:
-        return as_json(payload.ordered(alert.payload))
+        """Show the alert; its links would open pictures to who may see none. The incident's page has them."""
+        return as_json(alert_document(alert, pictures=False))
 
 
 class AttemptInline(ReadOnlyInline):
