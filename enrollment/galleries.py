@@ -26,7 +26,7 @@ NEAREST: Final = 20
 """How many templates a search looks at closely."""
 _LINKS: Final = 32
 _CONSTRUCTION_EFFORT: Final = 200
-_SEARCH_EFFORT: Final = 450
+_SEARCH_EFFORT: Final = 360
 """HNSW's m, ef_construction and ef_search; ``benchmarks.duplicates`` measures what they find, and how fast."""
 _SPARE: Final = 20
 """So many more are compared exactly: the index has them rounded, and may swap neighbours about as near."""
@@ -176,13 +176,11 @@ def neighbours(
 
 def gallery_search(gallery: Gallery, protected_probe: NDArray[np.float32], count: int) -> list[Neighbour]:
     """Return the gallery's ``count`` templates nearest to a probe that is under its transform, nearest first."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true)",
-            [str(_SEARCH_EFFORT)],
-        )
-        cursor.execute(
+    with connection.cursor() as cursor:
+        cursor.execute(  # both statements at once: they are one transaction, also where the caller has begun none
             f"""
+            SELECT set_config('hnsw.ef_search', %(effort)s, true),
+                   set_config('hnsw.iterative_scan', 'strict_order', true);
             WITH near AS MATERIALIZED (
                 SELECT candidate_id, embedding FROM {TABLE} WHERE gallery_id = {gallery.pk:d}
                 ORDER BY {_halved(gallery)} <#> %(probe)s::halfvec LIMIT %(near)s
@@ -190,6 +188,11 @@ def gallery_search(gallery: Gallery, protected_probe: NDArray[np.float32], count
             SELECT candidate_id, embedding <#> %(probe)s::vector AS negative FROM near
             ORDER BY negative LIMIT %(count)s
             """,  # noqa: S608
-            {"probe": str(protected_probe.tolist()), "near": count + _SPARE, "count": count},
+            {
+                "effort": str(_SEARCH_EFFORT),
+                "probe": str(protected_probe.tolist()),
+                "near": count + _SPARE,
+                "count": count,
+            },
         )
         return [Neighbour(candidate_pk, -negative) for candidate_pk, negative in cursor.fetchall()]

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts.audit import Actor, audit_write, candidate_subject
 from accounts.problems import Problem
+from enrollment.locking import candidate_lock
 from enrollment.models import Candidate, Erasure
 from sessions.models import ExamSession, LegalHold
 
@@ -22,13 +23,16 @@ def hold_place(
 ) -> LegalHold:
     """Place a hold on a candidate with all their sessions, or on one session, and note it in the audit log.
 
-    Raises ``Problem``: ``legal_hold`` (there is one already), ``erasure_running`` (too late: the key is destroyed).
+    Raises ``Problem``: ``legal_hold`` (there is one already); and where it comes too late ``erasure_running`` (the key
+    is destroyed), ``candidate_unknown``, ``session_unknown`` (just removed).
     """
     held = candidate or (session.candidate if session else None)
     assert held is not None
     with transaction.atomic():
         _lock("pg_advisory_xact_lock")  # a batch that is being removed goes first, the next one sees the hold
-        locked = Candidate.objects.select_for_update().select_related("organisation").get(pk=held.pk)
+        locked = candidate_lock(held)
+        if session is not None and not ExamSession.objects.filter(pk=session.pk).exists():
+            raise Problem("session_unknown", f"The session '{session.session_id}' was removed just now.")
         if Erasure.objects.filter(candidate=locked, finished_at=None).exists():
             raise Problem("erasure_running")
         try:

@@ -21,6 +21,7 @@ from rest_framework.test import APIClient
 from accounts.audit import SYSTEM, audit_verify, candidate_subject
 from accounts.keys import SealError, open_sealed
 from accounts.models import AuditEntry, DataKey, Organisation
+from accounts.problems import Problem
 from alerts.models import Alert, Delivery, Evidence, Incident
 from detection.messages import CONTROL_CHANNEL, audio_key, frame_key
 from detection.models import Detection, RuleState
@@ -290,6 +291,22 @@ def test_while_it_runs_nobody_enrols_anew_and_no_hold_is_placed(client: APIClien
         assert (answer.status_code, answer.json()["code"]) == (409, "erasure_running")
     with pytest.raises(Exception, match="erasure_running"):
         hold_place(actor=SYSTEM, reason="too late", candidate=candidate)
+
+
+@pytest.mark.parametrize(("on", "code"), [("session", "session_unknown"), ("candidate", "candidate_unknown")])
+def test_a_hold_on_what_was_removed_while_the_reason_was_written_is_refused(
+    organisation: Organisation, on: str, code: str
+) -> None:
+    session = watched(organisation, "ada")
+    held = {"session": session} if on == "session" else {"candidate": session.candidate}
+    if on == "session":
+        removal.sessions_remove([session.pk])
+    else:
+        erasure.candidate_erase(organisation=organisation, candidate_id="ada", actor=SYSTEM)
+    with pytest.raises(Problem) as refused:
+        hold_place(actor=SYSTEM, reason="appeal", **held)  # type: ignore[arg-type]
+    assert refused.value.code == code
+    assert not LegalHold.objects.exists()
 
 
 @pytest.mark.parametrize("path", ["candidates/ada", "enroll/ada"])
