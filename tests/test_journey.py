@@ -162,8 +162,8 @@ async def test_who_does_not_agree_is_told_whom_to_ask_and_nothing_was_sent(platf
 
 
 async def test_who_withdraws_on_the_page_is_let_go_and_told_what_comes_now(platform: Platform) -> None:
-    await platform.service.enrol("A", [weights_path(PEOPLE["A"].enrolled or "")], settings.CONSENT)
-    session = await platform.start_session(candidate_id="A")
+    await platform.service.enrol("regrets", [weights_path(PEOPLE["A"].enrolled or "")], settings.CONSENT)
+    session = await platform.start_session(candidate_id="regrets")
     async with chromium(ALLOWED) as browser:
         page = await browser.new_page()
         await page.goto(session["candidate_url"])
@@ -177,7 +177,7 @@ async def test_who_withdraws_on_the_page_is_let_go_and_told_what_comes_now(platf
         assert await page.evaluate("document.getElementById('preview').srcObject") is None
     assert await platform.state(session) == "ended"
     with pytest.raises(ServiceError, match="consent_missing"):
-        await platform.start_session(candidate_id="A")
+        await platform.start_session(candidate_id="regrets")
 
 
 async def test_of_two_pages_on_one_session_the_older_gives_way(platform: Platform) -> None:
