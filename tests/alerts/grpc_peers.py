@@ -59,7 +59,7 @@ def subscribe(channel: grpc.aio.Channel, key: str | None, **request: Any) -> Cal
     return method(alerts_pb2.SubscribeRequest(**request), metadata=metadata)
 
 
-async def take(call: Call, count: int, within_s: float = 15) -> list[alerts_pb2.Alert]:
+async def take(call: Call, count: int, within_s: float = 40) -> list[alerts_pb2.Alert]:
     """Return the next ``count`` alerts."""
     async with asyncio.timeout(within_s):
         got = [await call.read() for _ in range(count)]
@@ -69,14 +69,14 @@ async def take(call: Call, count: int, within_s: float = 15) -> list[alerts_pb2.
 
 async def admitted(call: Call) -> Call:
     """Wait until the server has let the call in, where "from now on" begins."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         await call.initial_metadata()
     return call
 
 
 async def refusal(call: Call) -> tuple[grpc.StatusCode, dict[str, str], str]:
     """Return what a call ended with: status, trailing metadata, details."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         try:
             while (await call.read()) is not grpc.aio.EOF:
                 pass

@@ -25,6 +25,7 @@ from sessions.models import ExamSession
 from sessions.policies import accommodations_set
 from sessions.services import session_end, session_start
 from tests.factories import make_enrolled_candidate, make_organisation, make_session
+from tests.locks import somebody_waits
 from tests.plays import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("evidence_dir")]
@@ -50,11 +51,6 @@ def last_rows_being_removed(candidate: Candidate) -> Iterator[None]:
                 wait_for("somebody who waits", somebody_waits, timeout_s=20)
         finally:
             connection.close()
-
-    def somebody_waits() -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
-            return cursor.fetchone() is not None
 
     with ThreadPoolExecutor(1) as elsewhere:
         removing = elsewhere.submit(remove)
@@ -152,11 +148,6 @@ def test_who_asks_again_while_the_last_rows_go_waits_for_them(
             threads[0].start()
             wait_for("the second", somebody_waits, timeout_s=20)
         return remove(candidate)
-
-    def somebody_waits() -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
-            return cursor.fetchone() is not None
 
     monkeypatch.setattr(erasure, "biometrics_remove", meanwhile)
     first = candidate_erase(organisation=organisation, candidate_id="ada", actor=SYSTEM)

@@ -33,6 +33,7 @@ from sessions.models import ExamSession, RetentionPolicy
 from sessions.retention import CLASSES, days_kept
 from tests.alerts import builders
 from tests.factories import make_embedding, make_enrolled_candidate, make_exam, make_organisation, make_session
+from tests.locks import somebody_waits
 from tests.plays import wait_for
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("evidence_dir")]
@@ -353,14 +354,9 @@ def hold_being_placed(session: ExamSession) -> Iterator[None]:
             with transaction.atomic():
                 hold_place(actor=SYSTEM, reason="appeal", session=session)
                 placed.set()
-                wait_for("somebody who waits", somebody_waits, timeout_s=20)
+                wait_for("somebody who waits", lambda: somebody_waits("advisory"), timeout_s=20)
         finally:
             connection.close()
-
-    def somebody_waits() -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            return cursor.fetchone() is not None
 
     with ThreadPoolExecutor(1) as elsewhere:
         placing = elsewhere.submit(place)
